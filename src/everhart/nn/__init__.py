@@ -1,0 +1,14 @@
+"""Networks and losses as plain torch modules."""
+
+from everhart.nn.losses import CharbonnierLoss, EdgeLoss, MSSSIMLoss, SSIMLoss, WeightedLoss
+from everhart.nn.unet import UNet, UNetConfig
+
+__all__ = [
+    "CharbonnierLoss",
+    "EdgeLoss",
+    "MSSSIMLoss",
+    "SSIMLoss",
+    "UNet",
+    "UNetConfig",
+    "WeightedLoss",
+]
