@@ -1,0 +1,270 @@
+"""Outputs that appear whole or not at all, and that overwrite nothing unasked.
+
+A file is written under a temporary name in its own folder, flushed to disk and then given
+its name in one step. A program that is killed, or a disk that fills up, leaves the old file
+(or no file), never half a new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from everhart.errors import EverhartError, UsageError
+
+__all__ = ["OutputExistsError", "atomic_path", "check_output", "write_bytes", "write_text"]
+
+#: Temporary files begin with this; the leading dot hides them from folder listings.
+TEMPORARY_PREFIX = ".everhart-"
+
+_WORDS = {
+    errno.ENOSPC: "the disk is full; free some space or write to another disk",
+    errno.EACCES: "permission is denied; choose a folder that you may write to",
+    errno.EPERM: "permission is denied; choose a folder that you may write to",
+    errno.EROFS: "the disk is read-only; choose another one",
+    errno.EFBIG: "the file is too large for this disk or quota; write to another disk",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+    errno.EIO: "the disk reports an error; write to another disk",
+}
+if hasattr(errno, "EDQUOT"):  # not on Windows
+    _WORDS[errno.EDQUOT] = "the disk quota is used up; free some space or write to another disk"
+
+# What a file system without hard links answers to os.link.
+_NO_HARD_LINKS = {
+    getattr(errno, name)
+    for name in ("EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EXDEV", "EMLINK", "EINVAL", "EACCES")
+    if hasattr(errno, name)
+}
+
+
+class OutputExistsError(UsageError):
+    """The output is already there and overwriting was not asked for."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"The output {path} exists already: give another name, or ask to overwrite it."
+        )
+        self.path = path
+
+
+def check_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    """Check that a file can be written at `path`, before the work that makes its content.
+
+    Parameters
+    ----------
+    path
+        Name of the output.
+    overwrite
+        Whether an existing file may be replaced.
+
+    Returns
+    -------
+    Path
+        The path.
+
+    Raises
+    ------
+    OutputExistsError
+        If the file exists and `overwrite` is false.
+    UsageError
+        If the parent folder does not exist, or `path` is a folder or a device.
+    """
+    path = Path(path)
+    if not path.name:
+        raise UsageError(f"{str(path)!r} was given as an output file: it must name a file.")
+    try:
+        if path.is_dir():
+            raise UsageError(
+                f"The output {path} is a folder: give the name of a file, such as "
+                f"{path / 'image.tif'}."
+            )
+        if not path.parent.is_dir():
+            raise UsageError(
+                f"The folder {path.parent} of the output {path.name} does not exist: make it "
+                "first, or choose an existing folder."
+            )
+        if path.exists() and not path.is_file():
+            raise UsageError(
+                f"The output {path} is a device or a pipe: give the name of an ordinary file."
+            )
+        if not overwrite and os.path.lexists(path):  # a broken link is in the way as well
+            raise OutputExistsError(path)
+    except OSError as error:  # a name too long, a folder that may not be looked into
+        raise _failure(path, error) from error
+    return path
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary path to write to, which becomes `path` if all goes well.
+
+    Parameters
+    ----------
+    path
+        Name of the output. Its folder must exist.
+    overwrite
+        Whether an existing file may be replaced. Where not, a file that somebody else
+        writes at `path` in the meantime is not replaced either.
+
+    Yields
+    ------
+    Path
+        An empty file in the same folder, with the same suffix. On success it is flushed
+        to disk and renamed; on any exception it is removed.
+
+    Raises
+    ------
+    OutputExistsError
+        If the file exists and `overwrite` is false.
+    UsageError
+        If the parent folder does not exist, or `path` is a folder or a device.
+    EverhartError
+        If the disk is full or writing is not permitted.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with atomic_path(Path(folder) / "note.txt") as temporary:
+    ...         _ = temporary.write_text("whole or not at all")
+    ...     print([p.name for p in Path(folder).iterdir()])
+    ['note.txt']
+    """
+    path = check_output(path, overwrite=overwrite)
+    # A link stays a link: what it points to is replaced.
+    target = Path(os.path.realpath(path)) if overwrite and path.is_symlink() else path
+    temporary = target.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{target.suffix}")
+    try:
+        # Not tempfile.mkstemp, whose files only their owner may read: this one gets the
+        # permissions of any new file.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except OSError as error:
+        raise _failure(path, error) from error
+    try:
+        yield temporary
+        _flush(temporary)
+        if overwrite:
+            if target.exists():
+                with contextlib.suppress(OSError):
+                    shutil.copymode(target, temporary)
+            temporary.replace(target)
+        else:
+            _rename_new(temporary, target)
+        _flush_folder(target.parent)
+    except OSError as error:
+        if error.filename in (None, str(temporary), str(target)) and error.errno in _WORDS:
+            raise _failure(path, error) from error
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(
+    path: str | os.PathLike[str], data: bytes | bytearray | memoryview, *, overwrite: bool = False
+) -> Path:
+    """Write bytes to a file, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        Name of the output. Its folder must exist.
+    data
+        The content.
+    overwrite
+        Whether an existing file may be replaced.
+
+    Returns
+    -------
+    Path
+        The path written.
+
+    Raises
+    ------
+    OutputExistsError, UsageError, EverhartError
+        As for :func:`atomic_path`.
+    """
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        temporary.write_bytes(data)
+    return Path(path)
+
+
+def write_text(path: str | os.PathLike[str], data: str, *, overwrite: bool = False) -> Path:
+    """Write text to a file as UTF-8 with ``\\n`` line ends, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        Name of the output. Its folder must exist.
+    data
+        The content.
+    overwrite
+        Whether an existing file may be replaced.
+
+    Returns
+    -------
+    Path
+        The path written.
+
+    Raises
+    ------
+    OutputExistsError, UsageError, EverhartError
+        As for :func:`atomic_path`.
+    """
+    return write_bytes(path, data.encode("utf-8"), overwrite=overwrite)
+
+
+def _rename_new(temporary: Path, target: Path) -> None:
+    """Rename without replacing, in one step where the system can."""
+    try:
+        if os.name == "nt":
+            temporary.rename(target)  # on Windows a rename never replaces
+            return
+        os.link(temporary, target)  # fails if the target exists, unlike a rename
+    except FileExistsError:
+        raise OutputExistsError(target) from None
+    except OSError as error:
+        if os.name == "nt" or error.errno not in _NO_HARD_LINKS:
+            raise
+        # No hard links on this disk (FAT, some network shares): claim the name, which only
+        # one can do, then replace the own empty claim.
+        try:
+            os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        except FileExistsError:
+            raise OutputExistsError(target) from None
+        try:
+            temporary.replace(target)
+        except OSError:
+            target.unlink(missing_ok=True)
+            raise
+
+
+def _flush(path: Path) -> None:
+    # Opened for writing, because Windows refuses to flush a file opened for reading.
+    descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the new name durable; only POSIX systems can open a folder for this."""
+    if os.name == "nt":
+        return
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _failure(path: Path, error: OSError) -> EverhartError:
+    why = _WORDS.get(error.errno or 0, error.strerror or str(error))
+    return EverhartError(f"Could not write {path}: {why}.")
