@@ -1,0 +1,31 @@
+"""Metrics: how far an image is from a reference, and how good it is where there is none.
+
+Every function takes micrographs or arrays (of a micrograph, the field of view without the data
+bar), is pure, and is told its data range: a PSNR without a stated range means nothing.
+"""
+
+from __future__ import annotations
+
+from everhart.metrics.fidelity import affine_match, affine_psnr, mse, nrmse, psnr
+from everhart.metrics.no_reference import (
+    SecondFrameError,
+    residual_whiteness,
+    second_frame_mse,
+    structure_leakage,
+)
+from everhart.metrics.structural import ms_ssim, ms_ssim_scales, ssim
+
+__all__ = [
+    "SecondFrameError",
+    "affine_match",
+    "affine_psnr",
+    "ms_ssim",
+    "ms_ssim_scales",
+    "mse",
+    "nrmse",
+    "psnr",
+    "residual_whiteness",
+    "second_frame_mse",
+    "ssim",
+    "structure_leakage",
+]
