@@ -1,0 +1,32 @@
+"""Scenes with exact truth, and the microscope that images them (the forward model).
+
+A scene says what the specimen is and where; :class:`Microscope` says what an instrument makes
+of it. See ``docs/concepts/simulation.md`` for the ideas.
+"""
+
+from __future__ import annotations
+
+from everhart._callable_room import make_callable
+from everhart.simulate.lines import lines
+from everhart.simulate.nand import nand
+from everhart.simulate.particles import particles
+from everhart.simulate.sampling import apply_taps, exponential_taps, sample_noise
+from everhart.simulate.scene import Scene, Truth
+from everhart.simulate.scenes import SCENES, simulate
+from everhart.simulate.stack import stack
+
+__all__ = [
+    "SCENES",
+    "Scene",
+    "Truth",
+    "apply_taps",
+    "exponential_taps",
+    "lines",
+    "nand",
+    "particles",
+    "sample_noise",
+    "simulate",
+    "stack",
+]
+
+make_callable(__name__, "simulate")
