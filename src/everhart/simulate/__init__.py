@@ -7,7 +7,17 @@ of it. See ``docs/concepts/simulation.md`` for the ideas.
 from __future__ import annotations
 
 from everhart._callable_room import make_callable
+from everhart.simulate.components import (
+    Beam,
+    BrightnessDrift,
+    Charging,
+    Converter,
+    Detector,
+    Dose,
+    Scan,
+)
 from everhart.simulate.lines import lines
+from everhart.simulate.microscope import Microscope
 from everhart.simulate.nand import nand
 from everhart.simulate.particles import particles
 from everhart.simulate.sampling import apply_taps, exponential_taps, sample_noise
@@ -17,6 +27,14 @@ from everhart.simulate.stack import stack
 
 __all__ = [
     "SCENES",
+    "Beam",
+    "BrightnessDrift",
+    "Charging",
+    "Converter",
+    "Detector",
+    "Dose",
+    "Microscope",
+    "Scan",
     "Scene",
     "Truth",
     "apply_taps",
