@@ -3,5 +3,25 @@
 from __future__ import annotations
 
 from everhart.io.atomic import OutputExistsError
+from everhart.io.data_bar import find_data_bar
+from everhart.io.limits import DEFAULT_LIMITS, Limits
+from everhart.io.paths import image_paths
+from everhart.io.reading import read
+from everhart.io.registry import Format, readable_suffixes, register, writable_suffixes
+from everhart.io.warning import FileWarning
+from everhart.io.writing import write
 
-__all__ = ["OutputExistsError"]
+__all__ = [
+    "DEFAULT_LIMITS",
+    "FileWarning",
+    "Format",
+    "Limits",
+    "OutputExistsError",
+    "find_data_bar",
+    "image_paths",
+    "read",
+    "readable_suffixes",
+    "register",
+    "writable_suffixes",
+    "write",
+]

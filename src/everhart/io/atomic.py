@@ -195,7 +195,7 @@ def write_bytes(
 
 
 def write_text(path: str | os.PathLike[str], data: str, *, overwrite: bool = False) -> Path:
-    """Write text to a file as UTF-8 with ``\\n`` line ends, whole or not at all.
+    """Write text to a file as UTF-8 with Unix line ends, whole or not at all.
 
     Parameters
     ----------

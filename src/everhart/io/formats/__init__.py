@@ -1,0 +1,16 @@
+"""One module a file format; this list is the order in which they are asked."""
+
+from __future__ import annotations
+
+from everhart.io.formats import bmp, jpeg, npy, png, tiff
+from everhart.io.registry import Format
+
+__all__ = ["FORMATS"]
+
+FORMATS: tuple[Format, ...] = (
+    tiff.FORMAT,
+    png.FORMAT,
+    jpeg.FORMAT,
+    bmp.FORMAT,
+    npy.FORMAT,
+)

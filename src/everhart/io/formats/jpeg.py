@@ -1,0 +1,27 @@
+"""JPEG: what overview pictures and old archives are in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from everhart.io.bitmap import bitmap_pixels, bitmap_resolution
+from everhart.io.calibration import with_sources
+from everhart.io.limits import Limits
+from everhart.io.registry import Format
+from everhart.micrograph import Micrograph
+
+__all__ = ["FORMAT"]
+
+
+def _sniff(start: bytes) -> bool:
+    return start.startswith(b"\xff\xd8\xff")
+
+
+def _read(path: Path, limits: Limits) -> Micrograph:
+    from PIL.JpegImagePlugin import JpegImageFile
+
+    pixels, info = bitmap_pixels(path, limits, JpegImageFile)
+    return with_sources(pixels, calibration=bitmap_resolution(path, info))
+
+
+FORMAT = Format("JPEG", (".jpg", ".jpeg"), _sniff, _read)
