@@ -1,0 +1,124 @@
+"""The filters behind the classical denoisers, on images whose noise has unit variance."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from everhart.noise.correlation import spectrum
+
+Float32 = NDArray[np.float32]
+
+NLM_REACH_PX = 10
+_WAVELET = "db2"
+_LEVELS = 4
+_WINDOW_PX = 9  # of the local energy of wavelet coefficients
+WAVELET_HALO_PX = 64
+
+
+def median(image: Float32, _: ArrayLike, *, size_px: float) -> Float32:
+    """Median over a square window."""
+    from scipy.ndimage import median_filter
+
+    size = int(size_px)
+    if size <= 5:
+        import cv2
+
+        return np.asarray(cv2.medianBlur(image, size), np.float32)
+    return np.asarray(median_filter(image, size, mode="nearest"), np.float32)
+
+
+def gaussian(image: Float32, _: ArrayLike, *, sigma_px: float) -> Float32:
+    """Gaussian filter."""
+    from scipy.ndimage import gaussian_filter
+
+    return np.asarray(gaussian_filter(image, sigma_px, mode="reflect"), np.float32)
+
+
+def bilateral(image: Float32, _: ArrayLike, *, sigma_px: float, strength: float) -> Float32:
+    """Bilateral filter."""
+    import cv2
+
+    diameter = 2 * math.ceil(2 * sigma_px) + 1
+    # OpenCV tabulates the weights over the whole range of the image.
+    return np.asarray(cv2.bilateralFilter(image, diameter, strength, sigma_px), np.float32)
+
+
+def nlm(image: Float32, _: ArrayLike, *, strength: float, patch_px: float) -> Float32:
+    """Non-local means; the variance that noise adds to the distance of patches is taken off."""
+    from skimage.restoration import denoise_nl_means
+
+    reach = min(NLM_REACH_PX, min(image.shape) - 1)
+    restored = denoise_nl_means(
+        image,
+        patch_size=int(patch_px),
+        patch_distance=reach,
+        h=strength,
+        sigma=1.0,
+        fast_mode=True,
+    )
+    return np.asarray(restored, np.float32)
+
+
+def tv(image: Float32, _: ArrayLike, *, weight: float) -> Float32:
+    """Total variation."""
+    from skimage.restoration import denoise_tv_chambolle
+
+    restored = denoise_tv_chambolle(image, weight=weight, eps=1e-5, max_num_iter=200)
+    return np.asarray(restored, np.float32)
+
+
+def wavelet(image: Float32, correlation: ArrayLike, *, strength: float) -> Float32:
+    """Shrinkage of undecimated wavelet coefficients, each by its own threshold.
+
+    The threshold of BayesShrink is the variance of the noise over the standard deviation
+    of the signal. Here both are local: the noise of the subband from the autocorrelation, the
+    signal from the energy of the coefficients around.
+    """
+    import pywt
+    from scipy.ndimage import uniform_filter
+
+    given = np.ascontiguousarray(correlation, np.float64)
+    deviations = _subband_deviations(given.tobytes(), given.shape)
+    step = 2**_LEVELS
+    margins = [(step, step + -n % step) for n in image.shape]
+    padded = np.pad(image, margins, mode="symmetric")
+    coefficients: list[Any] = pywt.swt2(
+        padded, _WAVELET, level=_LEVELS, norm=True, trim_approx=True
+    )
+    del padded
+    for index, bands in enumerate(coefficients[1:], start=1):
+        shrunk = []
+        for band, deviation in zip(bands, deviations[index - 1], strict=True):
+            variance = np.float32(strength * deviation**2)
+            energy = uniform_filter(band * band, _WINDOW_PX, mode="reflect")
+            np.subtract(energy, variance, out=energy)
+            np.maximum(energy, np.float32(1e-6) * variance, out=energy)
+            threshold = np.divide(variance, np.sqrt(energy, out=energy), out=energy)
+            shrunk.append(np.sign(band) * np.maximum(np.abs(band) - threshold, 0))
+        coefficients[index] = tuple(shrunk)
+    restored = pywt.iswt2(coefficients, _WAVELET, norm=True)
+    height, width = image.shape
+    return np.asarray(restored[step : step + height, step : step + width], np.float32)
+
+
+@functools.lru_cache(maxsize=32)
+def _subband_deviations(
+    correlation: bytes, shape: tuple[int, int]
+) -> tuple[tuple[float, ...], ...]:
+    """Return the noise of each subband: its filter's power response times the noise's spectrum."""
+    import pywt
+
+    side = 256
+    impulse = np.zeros((side, side))
+    impulse[0, 0] = 1.0
+    power = spectrum(np.frombuffer(correlation).reshape(shape), (side, side))
+    responses = pywt.swt2(impulse, _WAVELET, level=_LEVELS, norm=True, trim_approx=True)[1:]
+    return tuple(
+        tuple(math.sqrt(float(np.mean(np.abs(np.fft.fft2(b)) ** 2 * power))) for b in bands)
+        for bands in responses
+    )
