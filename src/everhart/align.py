@@ -40,8 +40,8 @@ def estimate_shift(
     Returns
     -------
     tuple of float
-        Shift ``(dy, dx)`` in pixels, in steps of 0.01, such that ``shift_image(moving, (dy, dx))`` lies on
-        `reference`.
+        Shift ``(dy, dx)`` in pixels, in steps of 0.01, such that
+        ``shift_image(moving, (dy, dx))`` lies on `reference`.
 
     Raises
     ------
@@ -71,7 +71,8 @@ def estimate_shift(
 
     def prepare(image: Array) -> Array:
         blurred = gaussian_filter(image, blur_px, mode="nearest")
-        return (blurred - np.average(blurred, weights=window)) * window
+        centred: Array = (blurred - np.average(blurred, weights=window)) * window
+        return centred
 
     a, b = prepare(a), prepare(b)
     spectrum = rfft2(b) * np.conj(rfft2(a))
@@ -83,7 +84,7 @@ def estimate_shift(
         dy, dx = (np.abs(np.fft.fftfreq(n, 1 / n)) for n in a.shape)
         correlation[(dy[:, None] > max_shift_px) | (dx[None, :] > max_shift_px)] = -np.inf
     peak = np.unravel_index(int(np.argmax(correlation)), a.shape)
-    centre = [p - n if p > n // 2 else p for p, n in zip(peak, a.shape, strict=True)]
+    centre = [float(p - n if p > n // 2 else p) for p, n in zip(peak, a.shape, strict=True)]
     for step in (0.25, 0.05, 0.01):
         centre = _finer_peak(spectrum, a.shape, centre, step)
     return float(centre[0]), float(centre[1])

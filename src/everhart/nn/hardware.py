@@ -1,0 +1,57 @@
+"""What the machine at hand can do: devices and number formats."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from everhart.errors import UsageError
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def resolve_device(device: str) -> Literal["cpu", "cuda"]:
+    """Return the device to use.
+
+    Parameters
+    ----------
+    device
+        ``"auto"`` (CUDA where there is one), ``"cpu"`` or ``"cuda"``.
+
+    Raises
+    ------
+    UsageError
+        If the device is not known, or CUDA is asked for and not there.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"The device {device!r} was given: auto, cpu and cuda are allowed.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError(
+            "The device cuda was given and PyTorch finds no CUDA device: use --device cpu, or "
+            "install a CUDA build of PyTorch."
+        )
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return "cuda" if device == "cuda" else "cpu"
+
+
+def use_bf16(precision: str, device: str) -> bool:
+    """Return whether to compute in bfloat16.
+
+    Parameters
+    ----------
+    precision
+        ``"auto"``: where the hardware multiplies bfloat16 itself (AVX512-BF16 or AMX on a
+        processor); elsewhere it is emulated and slower than float32. ``"fp32"``, ``"bf16"``:
+        as asked.
+    device
+        ``"cpu"`` or ``"cuda"``.
+    """
+    if precision != "auto":
+        return precision == "bf16"
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # Private names of torch.cpu; absent on builds for other processors.
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(bool(getattr(torch.cpu, probe, bool)()) for probe in probes)

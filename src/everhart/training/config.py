@@ -1,0 +1,153 @@
+"""Configs of training runs: YAML, checked by pydantic, overridden by ``key=value``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from everhart.errors import UsageError, unknown_name
+
+Precision = Literal["auto", "fp32", "bf16"]
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
+
+
+class OptimiserConfig(BaseModel):
+    """AdamW with a cosine learning rate and averaged weights."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    steps: int = Field(2000, ge=1, description="optimiser steps in all")
+    batch_size: int = Field(16, ge=1, description="crops a step")
+    learning_rate: float = Field(1e-3, gt=0, description="highest rate, after the warm-up")
+    warmup_steps: int = Field(50, ge=0, description="steps of linear warm-up")
+    weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay")
+    clip_gradient_norm: float = Field(1.0, gt=0, description="gradients are scaled to this norm")
+    ema_decay: float = Field(
+        0.998, ge=0, lt=1, description="decay of the averaged weights that become the model"
+    )
+    steps_per_epoch: int = Field(
+        100, ge=1, description="steps between validation, curve points and checkpoints"
+    )
+    precision: Precision = Field(
+        "auto", description="auto: bf16 where the processor has it, else fp32"
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train")
+    threads: int | None = Field(None, ge=1, description="CPU threads; none: torch's own choice")
+
+
+def load_config(schema: type[ConfigT], path: Path | str, overrides: Sequence[str] = ()) -> ConfigT:
+    """Read a YAML config, apply overrides and check it.
+
+    Parameters
+    ----------
+    schema
+        The pydantic model of the config.
+    path
+        YAML file.
+    overrides
+        ``key=value`` strings; dots reach into sections (``optimiser.steps=500``) and
+        integers into lists (``data.0.folder=pairs``). Values are read as YAML.
+
+    Returns
+    -------
+    BaseModel
+        An instance of `schema`.
+
+    Raises
+    ------
+    UsageError
+        If the file is missing, is no YAML mapping, or a field is wrong; the message names
+        the field, what was given and what is allowed.
+    """
+    tree = read_yaml(path)
+    for override in overrides:
+        _apply_override(tree, override)
+    try:
+        return schema.model_validate(tree)
+    except ValidationError as error:
+        raise UsageError(_describe(error, path, schema)) from None
+
+
+def read_yaml(path: Path | str) -> dict[str, Any]:
+    """Read a YAML file that holds one mapping."""
+    path = Path(path)
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError):
+        raise UsageError(f"There is no config file {path}: give the path of a YAML file.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" (line {where.line + 1})" if where else ""
+        raise UsageError(f"{path} is no YAML{line}: correct it and try again.") from None
+    if not isinstance(tree, dict):
+        raise UsageError(
+            f"{path} holds no settings: a config is a YAML mapping of names to values."
+        )
+    return tree
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise UsageError(
+            f"The override {override!r} was given: write key=value, such as optimiser.steps=500."
+        )
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UsageError(f"The override {override!r} has a value that is no YAML.") from None
+    node: Any = tree
+    parts = key.split(".")
+    for part in parts[:-1]:
+        if isinstance(node, list) and part.isdigit() and int(part) < len(node):
+            node = node[int(part)]
+        elif isinstance(node, dict):
+            node = node.setdefault(part, {})
+        else:
+            raise UsageError(
+                f"The override {override!r} reaches into {part!r}, which is no section."
+            )
+    last = parts[-1]
+    if isinstance(node, dict):
+        node[last] = value
+    elif isinstance(node, list) and last.isdigit() and int(last) < len(node):
+        node[int(last)] = value
+    else:
+        raise UsageError(
+            f"The override {override!r} sets {last!r} in something that is no section."
+        )
+
+
+def _describe(error: ValidationError, path: Path | str, schema: type[BaseModel]) -> str:
+    """Turn pydantic's list of complaints into one sentence a complaint."""
+    sentences = []
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"]) or "the config"
+        if item["type"] == "extra_forbidden":
+            known = _fields_at(schema, item["loc"][:-1])
+            name = str(item["loc"][-1])
+            hint = str(unknown_name("setting", name, known)) if known else f"Unknown {name!r}."
+            sentences.append(f"{where}: {hint}")
+        elif item["type"] == "missing":
+            sentences.append(f"{where} is missing: give it in the file or as {where}=VALUE.")
+        else:
+            sentences.append(f"{where} = {item['input']!r} was given: {item['msg']}.")
+    return f"The config {path} is wrong: " + " ".join(sentences)
+
+
+def _fields_at(schema: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Names of the fields at a place in the schema, or an empty list where it is not plain."""
+    node: Any = schema
+    for part in location:
+        if isinstance(part, int) or not (isinstance(node, type) and issubclass(node, BaseModel)):
+            return []
+        field = node.model_fields.get(part)
+        if field is None:
+            return []
+        node = field.annotation
+    is_model = isinstance(node, type) and issubclass(node, BaseModel)
+    return list(node.model_fields) if is_model else []
