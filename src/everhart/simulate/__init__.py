@@ -20,6 +20,7 @@ from everhart.simulate.lines import lines
 from everhart.simulate.microscope import Microscope
 from everhart.simulate.nand import nand
 from everhart.simulate.particles import particles
+from everhart.simulate.random_scenes import random_scene
 from everhart.simulate.sampling import apply_taps, exponential_taps, sample_noise
 from everhart.simulate.scene import Scene, Truth
 from everhart.simulate.scenes import SCENES, simulate
@@ -42,6 +43,7 @@ __all__ = [
     "lines",
     "nand",
     "particles",
+    "random_scene",
     "sample_noise",
     "simulate",
     "stack",

@@ -207,24 +207,21 @@ def _place(
     placed = []
     for radius in sizes:
         # A sphere may reach over the border by half of its radius.
-        rows = (grid_y > -0.6 * radius) & (grid_y < height + 0.6 * radius)
-        columns = (grid_x > -0.6 * radius) & (grid_x < width + 0.6 * radius)
-        first_row, first_column = int(rows.argmax()), int(columns.argmax())
-        part = clearance[rows][:, columns]
-        at = -1
+        first_row, last_row = np.searchsorted(grid_y, [-0.6 * radius, height + 0.6 * radius])
+        first_column, last_column = np.searchsorted(grid_x, [-0.6 * radius, width + 0.6 * radius])
+        part = clearance[first_row:last_row, first_column:last_column]
         for _ in range(12):
-            trial = int(rng.integers(part.size))
+            row, column = int(rng.integers(part.shape[0])), int(rng.integers(part.shape[1]))
             need = 0.3 * radius if rng.random() < overlap else radius + 1
-            if part.flat[trial] > need:
-                at = trial
+            if part[row, column] > need:
                 break
-        if at < 0:
+        else:
             continue
-        row, column = divmod(at, part.shape[1])
         cy = float(grid_y[first_row + row] + rng.uniform(-0.5, 0.5) * cell)
         cx = float(grid_x[first_column + column] + rng.uniform(-0.5, 0.5) * cell)
         placed.append((cy, cx, float(radius)))
-        reach_now = radius + reach + 2
+        # All that follow are no larger, so further out the clearance suffices for them.
+        reach_now = 2 * radius + cell + 2
         r = slice(*np.searchsorted(grid_y, [cy - reach_now, cy + reach_now]))
         c = slice(*np.searchsorted(grid_x, [cx - reach_now, cx + reach_now]))
         gap = np.sqrt((grid_y[r, None] - cy) ** 2 + (grid_x[None, c] - cx) ** 2) - radius
