@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,7 +23,9 @@ MAX_LAG_PX = 5
 # is wide, so that next to nothing of the specimen is left by it.
 _HIGH_PASS = np.array([1.0, -4.0, 6.0, -4.0, 1.0]) / math.sqrt(70.0)
 _SMOOTH_PX = 2.0
-_BLOCK = 16
+_FAR_LAGS = (9, 11, 13)  # beyond the reach of noise
+_BINS = 16
+_WINDOW = 400  # side of the parts of a large image
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,14 +155,23 @@ class NoiseEstimate:
 
 
 @dataclass(frozen=True)
-class _Blocks:
-    """Statistics of the blocks of an image, one entry a block."""
+class _Pixels:
+    """What is known at the pixels of an image, one entry a pixel."""
 
-    mean: Float
+    level: Float
     structure: Float
     clipped: Float
-    along_x: Float  # (block, lag) products of the y-high-passed image
-    along_y: Float  # (block, lag) products of the x-high-passed image
+    along_x: Float  # (lag, pixel) products of the y-high-passed image
+    along_y: Float  # (lag, pixel) products of the x-high-passed image
+
+    def chosen(self, index: NDArray[np.intp]) -> _Pixels:
+        return _Pixels(
+            self.level[index],
+            self.structure[index],
+            self.clipped[index],
+            self.along_x[:, index],
+            self.along_y[:, index],
+        )
 
 
 def estimate_noise(image: Micrograph | ArrayLike) -> NoiseEstimate:
@@ -169,9 +181,9 @@ def estimate_noise(image: Micrograph | ArrayLike) -> NoiseEstimate:
     where the noise is correlated along the scan line. Here each axis is filtered by itself:
     what a fourth difference along y leaves has the noise's own correlation along x, and the
     other way round. With both correlations known, the variance that the filter took is put
-    back. Blocks with structure are left out by the gradients of the smoothed
+    back. Places with structure are left out by the gradients of the smoothed
     image, which share no frequencies with the filtered one, so that the choice does not
-    favour quiet noise; blocks with clipped pixels are left out too. The variance is found at
+    favour quiet noise; so are places with clipped pixels. The variance is found at
     several grey levels, and a line put through it [1]_.
 
     Parameters
@@ -210,97 +222,124 @@ def estimate_noise(image: Micrograph | ArrayLike) -> NoiseEstimate:
             f"An array of shape {pixels.shape} was given: the noise is estimated on one image "
             "(height, width) of at least 8 x 8 pixels; give the frames of a stack one by one."
         )
-    values = pixels.astype(np.float64)
-    bad = ~np.isfinite(values)
+    bad = ~np.isfinite(pixels)
     if bad.all():
         raise UsageError(
             "An image without a single finite pixel was given: there is no noise in it."
         )
-    if bad.any():
-        values[bad] = float(np.median(values[~bad]))
-    low, high, clipped = _clipping(values, pixels.dtype)
-    blocks = _block_statistics(values, clipped | bad)
-    return _fit(blocks, low, high)
+    low, high, unusable = _clipping(pixels)
+    parts = [
+        _flat(_measured(pixels[window], unusable[window] | bad[window]))
+        for window in _windows(pixels.shape)
+    ]
+    joined = _Pixels(*(np.concatenate([getattr(p, n) for p in parts], axis=-1) for n in _FIELDS))
+    level = float(np.mean(pixels[~bad], dtype=np.float64))
+    return _fit(joined, level, low, high)
 
 
-def _clipping(values: Float, dtype: np.dtype[np.generic]) -> tuple[float, float, NDArray[np.bool_]]:
+_FIELDS = ("level", "structure", "clipped", "along_x", "along_y")
+
+
+def _clipping(pixels: NDArray[Any]) -> tuple[float, float, NDArray[np.bool_]]:
     """Return the clipped fractions at both ends, and which pixels are clipped."""
-    smallest, largest = float(values.min()), float(values.max())
-    at_low, at_high = values == smallest, values == largest
-    if dtype.kind in "ui":
-        limits = np.iinfo(dtype)
-        ends = (smallest == limits.min, largest == limits.max)
-    else:
-        ends = (True, True)
+    smallest, largest = np.nanmin(pixels), np.nanmax(pixels)
+    at_low, at_high = pixels == smallest, pixels == largest
+    low_end = high_end = True
+    if pixels.dtype.kind in "ui":
+        limits = np.iinfo(pixels.dtype)
+        low_end, high_end = smallest == limits.min, largest == limits.max
     # Many pixels of exactly the extreme grey level are a clip wherever the converter ends (12
     # bits in a 16-bit file); one or two are just the extreme.
-    piled = max(3.0, 1e-4 * values.size)
-    low_end = (ends[0] or at_low.sum() > 10 * piled) and at_low.sum() > piled
-    high_end = (ends[1] or at_high.sum() > 10 * piled) and at_high.sum() > piled
-    none = np.zeros(values.shape, bool)
-    at_low, at_high = (at_low if low_end else none), (at_high if high_end else none)
+    piled = max(3.0, 1e-4 * pixels.size)
+    none = np.zeros(pixels.shape, bool)
+    at_low = at_low if at_low.sum() > (piled if low_end else 10 * piled) else none
+    at_high = at_high if at_high.sum() > (piled if high_end else 10 * piled) else none
     return float(at_low.mean()), float(at_high.mean()), at_low | at_high
 
 
-def _block_statistics(values: Float, unusable: NDArray[np.bool_]) -> _Blocks:
-    from scipy.ndimage import convolve1d, gaussian_filter
+def _windows(shape: tuple[int, ...]) -> list[tuple[slice, slice]]:
+    """Return all of an image, or parts of a large one: a million pixels are enough."""
+    spans = []
+    for length in shape:
+        starts = [0] if length <= 3 * _WINDOW else np.linspace(0, length - _WINDOW, 3).astype(int)
+        size = length if length <= 3 * _WINDOW else _WINDOW
+        spans.append([slice(int(start), int(start) + size) for start in starts])
+    return [(rows, columns) for rows in spans[0] for columns in spans[1]]
 
-    block = min(_BLOCK, min(values.shape) // 2)
-    rows, columns = (n // block for n in values.shape)
 
-    def block_mean(a: Float) -> Float:
-        cut = a[: rows * block, : columns * block]
-        return np.asarray(cut.reshape(rows, block, columns, block).mean(axis=(1, 3))).ravel()
+def _measured(pixels: NDArray[Any], unusable: NDArray[np.bool_]) -> _Pixels:
+    from scipy.ndimage import convolve1d, gaussian_filter, uniform_filter
 
-    level = gaussian_filter(values, _SMOOTH_PX, mode="reflect")
-    gy, gx = np.gradient(level)
+    values = pixels.astype(np.float64)
+    finite = np.isfinite(values)
+    typical = float(np.median(values[finite])) if finite.any() else 0.0
+    values = np.where(finite, values - typical, 0.0)
+    smooth = gaussian_filter(values, _SMOOTH_PX, mode="reflect")
+    gy, gx = np.gradient(smooth)
+    structure = gaussian_filter(gx**2 + gy**2, _SMOOTH_PX, mode="reflect")
+    # Narrow lines along an axis keep their grey level when smoothed along them.
+    steep_y, steep_x = float(np.mean(gy**2)), float(np.mean(gx**2))
+    level = smooth
+    if max(steep_y, steep_x) > 4 * min(steep_y, steep_x):
+        along = (1.0, 4.0) if steep_y > steep_x else (4.0, 1.0)
+        level = gaussian_filter(values, along, mode="reflect")
     high_y = convolve1d(values, _HIGH_PASS, axis=0, mode="reflect")
     high_x = convolve1d(values, _HIGH_PASS, axis=1, mode="reflect")
-    lags = range(min(MAX_LAG_PX, block - 1) + 1)
+    # Only where the filters see nothing but the image itself.
+    reach = _HIGH_PASS.size // 2
+    inside = tuple(slice(reach, n - reach - min(_FAR_LAGS[-1], n // 4)) for n in values.shape)
 
     def products(a: Float, axis: int) -> Float:
-        out = []
-        for lag in lags:
-            shifted = np.roll(a, -lag, axis)
-            out.append(block_mean(a * shifted))
-        return np.stack(out, axis=1)
+        lags = [*range(MAX_LAG_PX + 1), *_FAR_LAGS]
+        reach = a.shape[axis] - 1
+        return np.stack([(a * np.roll(a, -min(lag, reach), axis))[inside].ravel() for lag in lags])
 
-    return _Blocks(
-        mean=block_mean(values),
-        structure=block_mean(gx**2 + gy**2),
-        clipped=block_mean(unusable.astype(np.float64)),
+    return _Pixels(
+        level=level[inside].ravel() + typical,
+        structure=structure[inside].ravel(),
+        clipped=uniform_filter(unusable.astype(np.float64), 15, mode="reflect")[inside].ravel(),
         along_x=products(high_y, 1),
         along_y=products(high_x, 0),
     )
 
 
-def _fit(blocks: _Blocks, low: float, high: float) -> NoiseEstimate:
-    chosen = _flat_blocks(blocks)
-    along_x, along_y = blocks.along_x[chosen], blocks.along_y[chosen]
-    mean = blocks.mean[chosen]
-    rho_x, rho_y = _normalised(along_x), _normalised(along_y)
+def _flat(pixels: _Pixels, fraction: float = 0.3) -> _Pixels:
+    """Return the pixels with the least structure at each grey level, none of them clipped."""
+    usable = np.flatnonzero(pixels.clipped <= 0.01)
+    if usable.size < 64:  # nearly everything is clipped: the least clipped must do
+        usable = np.argsort(pixels.clipped, kind="stable")[: max(16, pixels.clipped.size // 4)]
+    order = usable[np.argsort(pixels.level[usable], kind="stable")]
+    chosen = []
+    for group in np.array_split(order, _BINS if order.size > 100 * _BINS else 1):
+        limit = np.quantile(pixels.structure[group], fraction)
+        chosen.append(group[pixels.structure[group] <= limit])
+    # In the order of the image, so that a stretch of pixels is a place in it.
+    return pixels.chosen(np.sort(np.concatenate(chosen)))
+
+
+def _fit(pixels: _Pixels, image_level: float, low: float, high: float) -> NoiseEstimate:
+    groups = _groups(pixels.level)
+    levels = np.array([float(pixels.level[g].mean()) for g in groups])
+    counts = np.array([float(g.size) for g in groups])
+    along_x = np.stack([_typical(pixels.along_x[:, g]) for g in groups])
+    along_y = np.stack([_typical(pixels.along_y[:, g]) for g in groups])
+    rho_x, rho_y = _normalised(along_x, counts), _normalised(along_y, counts)
     # The axis along which the noise is whiter needs the smaller correction.
     passed_y, passed_x = _passed(rho_y), _passed(rho_x)
-    variance = along_x[:, 0] / passed_y if passed_y >= passed_x else along_y[:, 0] / passed_x
-    levels, variances, counts = _binned(mean, variance)
-    slope, intercept, dependent = _line(levels, variances, counts)
-    if not dependent:
-        average = float(np.average(variances, weights=counts))
-        gain, readout, pedestal = 0.0, average, 0.0
-    else:
-        gain, readout, pedestal = slope, intercept, 0.0
+    variances = along_x[:, 0] / passed_y if passed_y >= passed_x else along_y[:, 0] / passed_x
+    slope, intercept, dependent = fit_variance_line(levels, variances, counts)
+    gain, readout, pedestal = 0.0, float(np.average(variances, weights=counts)), 0.0
+    if dependent:
+        gain, readout = slope, intercept
         if intercept < 0:
-            gain, readout, pedestal = slope, 0.0, -intercept / slope
-    line = np.maximum(gain * (blocks.mean - pedestal) + readout, 0.0)
-    correlation = np.zeros((2 * MAX_LAG_PX + 1, 2 * MAX_LAG_PX + 1))
-    side_x, side_y = _two_sided(rho_x), _two_sided(rho_y)
-    correlation[:] = np.outer(side_y, side_x)
+            readout, pedestal = 0.0, -intercept / slope
+    mean_variance = max(gain * (image_level - pedestal) + readout, 0.0)
     return NoiseEstimate(
-        sigma=math.sqrt(float(line.mean())),
+        sigma=math.sqrt(mean_variance),
         gain=gain,
         readout_variance=readout,
         pedestal=pedestal,
-        correlation=correlation,
+        correlation=np.outer(_two_sided(rho_y), _two_sided(rho_x)),
         saturated_low=low,
         saturated_high=high,
         levels=tuple(float(v) for v in levels),
@@ -308,35 +347,39 @@ def _fit(blocks: _Blocks, low: float, high: float) -> NoiseEstimate:
     )
 
 
-def _flat_blocks(blocks: _Blocks, fraction: float = 0.3, least: int = 12) -> NDArray[np.intp]:
-    """Return the blocks with the least structure at each grey level, none of them clipped."""
-    usable = np.flatnonzero(blocks.clipped <= 0.01)
-    if usable.size < 4:  # nearly everything is clipped: the least clipped must do
-        usable = np.argsort(blocks.clipped, kind="stable")[: max(4, blocks.clipped.size // 4)]
-    bins = int(np.clip(usable.size // (2 * least), 1, 16))
-    order = usable[np.argsort(blocks.mean[usable], kind="stable")]
-    chosen = []
-    for group in np.array_split(order, bins):
-        keep = max(math.ceil(fraction * group.size), min(least, group.size))
-        chosen.append(group[np.argsort(blocks.structure[group], kind="stable")[:keep]])
-    return np.concatenate(chosen)
+def _groups(level: Float) -> list[NDArray[np.intp]]:
+    """Return the pixels of each bin of grey level, in the order of the image."""
+    bins = int(np.clip(level.size // 500, 1, _BINS))
+    order = np.argsort(level, kind="stable")
+    return [np.sort(group) for group in np.array_split(order, bins)]
 
 
-def _normalised(products: Float) -> Float:
-    """Return the lag correlation over blocks, dark blocks counting as much as bright ones."""
-    variance = products[:, :1]
-    usable = variance[:, 0] > 0
+def _typical(products: Float, stretch: int = 200) -> Float:
+    """Return the covariance at each lag, the median over stretches of the image.
+
+    What covariance is left at lags beyond the reach of noise is that of structure, such
+    as lines along the axis, and is taken off.
+    """
+    count = int(np.clip(products.shape[1] // stretch, 1, 64))
+    means = np.stack([part.mean(axis=1) for part in np.array_split(products, count, axis=1)])
+    near, far = means[:, : MAX_LAG_PX + 1], means[:, MAX_LAG_PX + 1 :].mean(axis=1)
+    covariance = np.median(near - np.maximum(np.median(far), 0.0), axis=0)
+    return np.asarray(covariance, np.float64)
+
+
+def _normalised(covariance: Float, counts: Float) -> Float:
+    """Return the lag correlation over the grey levels, dark ones counting as much as bright."""
+    usable = covariance[:, 0] > 0
     if not usable.any():
-        return np.eye(1, products.shape[1])[0]
-    ratio = products[usable] / variance[usable]
-    return np.asarray(np.median(ratio, axis=0))
+        return np.asarray(np.eye(1, covariance.shape[1])[0])
+    ratio = covariance[usable] / covariance[usable, :1]
+    return np.asarray(np.clip(np.average(ratio, axis=0, weights=counts[usable]), -1, 1))
 
 
 def _passed(rho: Float) -> float:
     """Return the fraction of the noise variance that the high-pass lets through."""
     own = np.correlate(_HIGH_PASS, _HIGH_PASS, "full")[_HIGH_PASS.size - 1 :]
-    n = min(own.size, rho.size)
-    return max(float(own[0] + 2 * np.dot(own[1:n], rho[1:n])), 0.02)
+    return float(max(own[0] + 2 * np.dot(own[1:], rho[1 : own.size]), 0.02))
 
 
 def _two_sided(rho: Float) -> Float:
@@ -345,16 +388,22 @@ def _two_sided(rho: Float) -> Float:
     return np.concatenate([full[:0:-1], full])
 
 
-def _binned(mean: Float, variance: Float, per_bin: int = 12) -> tuple[Float, Float, Float]:
-    order = np.argsort(mean, kind="stable")
-    groups = np.array_split(order, int(np.clip(mean.size // per_bin, 1, 16)))
-    levels = np.array([mean[g].mean() for g in groups])
-    variances = np.array([np.median(variance[g]) for g in groups])
-    return levels, variances, np.array([float(g.size) for g in groups])
+def fit_variance_line(levels: Float, variances: Float, counts: Float) -> tuple[float, float, bool]:
+    """Fit ``variance = slope * level + intercept``, robustly and with relative errors.
 
+    Parameters
+    ----------
+    levels, variances, counts
+        Mean grey level, variance and number of pixels of each group.
 
-def _line(levels: Float, variances: Float, counts: Float) -> tuple[float, float, bool]:
-    """Return slope and intercept, and whether the slope is there at all."""
+    Returns
+    -------
+    slope, intercept : float
+        In grey levels, and in squared grey levels.
+    dependent : bool
+        Whether the slope is there at all: beyond three standard errors, and more than 15 % of
+        the variance over the range of the levels.
+    """
     average = float(np.average(variances, weights=counts))
     spread = float(np.ptp(levels))
     if levels.size < 3 or spread <= 1e-9 * max(1.0, float(np.abs(levels).max())) or average <= 0:
