@@ -1,0 +1,107 @@
+"""``everhart denoise``."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any, Literal
+
+import typer
+
+from everhart.cli.options import Inputs, JsonPath, Overwrite, PixelSize, with_parameters_of
+from everhart.cli.outputs import Task, check_outputs, make_folder, plan_image_outputs, write_json
+from everhart.cli.progress import track
+from everhart.cli.run import describe, say_error
+from everhart.micrograph import __version__
+from everhart.operations import OPERATIONS, Run
+
+_OPERATION = OPERATIONS["denoise"]
+
+
+@with_parameters_of(_OPERATION)
+def denoise(
+    inputs: Inputs,
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT",
+            help="The output file; for several images a folder, in which they keep their names.",
+        ),
+    ],
+    overwrite: Overwrite = False,
+    data_bar: Annotated[
+        Literal["keep", "crop"],
+        typer.Option(help="Keep the microscope's data bar under the image, or cut it off."),
+    ] = "keep",
+    pixel_size_nm: PixelSize = None,
+    json_path: JsonPath = None,
+    **parameters: Any,
+) -> None:
+    """Take the noise out of images.
+
+    Dtype, grey range, pixel size and metadata stay as they are. The default needs no training.
+
+    \b
+    Examples:
+      everhart denoise image.tif -o clean.tif
+      everhart denoise scans/ -o clean/ --method nlm
+      everhart denoise *.tif -o clean/ --model run/model.safetensors
+    """
+    checked = _OPERATION.check(parameters)
+    tasks, notes = plan_image_outputs(inputs, output, overwrite=overwrite, operation="denoise")
+    if json_path is not None:
+        written = [task.output for task in tasks]
+        sources = [task.source for task in tasks]
+        check_outputs([json_path], overwrite=overwrite, inputs=[*sources, *written])
+    for note in notes:
+        typer.echo(note, err=True)
+
+    run = _OPERATION.prepare(checked)  # a wrong method or model is answered before any work
+    records: list[dict[str, Any]] = []
+    failures = 0
+    for task in track(tasks, "denoise"):
+        make_folder(task.output.parent)
+        try:
+            records.append(_denoise_file(task, run, overwrite, data_bar, pixel_size_nm))
+        except Exception as error:  # a batch goes on after a file that fails
+            if len(tasks) == 1:
+                raise
+            failures += 1
+            say_error(f"{task.source.name}: {describe(error)}")
+            records.append({"input": str(task.source), "output": None, "error": describe(error)})
+    if json_path is not None:
+        document = {"operation": "denoise", "version": __version__, "images": records}
+        write_json(json_path, document, overwrite=overwrite)
+    if len(tasks) > 1:
+        done = len(tasks) - failures
+        typer.echo(f"{done} of {len(tasks)} images written to {tasks[0].output.parent}.", err=True)
+    if failures:
+        raise typer.Exit(1)
+
+
+def _denoise_file(
+    task: Task,
+    run: Run,
+    overwrite: bool,
+    data_bar: Literal["keep", "crop"],
+    pixel_size_nm: float | None,
+) -> dict[str, Any]:
+    """Denoise one file into another and return the record of it."""
+    from everhart.io import read, write
+
+    started, cpu_started = time.perf_counter(), time.process_time()
+    image = read(task.source, pixel_size_nm=pixel_size_nm)
+    outcome = run([image], {})
+    restored = outcome.micrographs[0]
+    write(restored, task.output, overwrite=overwrite, data_bar=data_bar)
+    return {
+        "input": str(task.source),
+        "output": str(task.output),
+        "shape": list(restored.shape),
+        "dtype": str(restored.dtype),
+        "pixel_size_nm": restored.pixel_size_nm,
+        "seconds": round(time.perf_counter() - started, 3),
+        "cpu_seconds": round(time.process_time() - cpu_started, 3),
+        **outcome.results[0],
+    }

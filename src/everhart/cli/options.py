@@ -1,0 +1,105 @@
+"""The options that commands share, and those that come from an operation's parameters."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+
+import typer
+
+from everhart.operations import Operation
+
+__all__ = [
+    "Inputs",
+    "JsonPath",
+    "Overwrite",
+    "PixelSize",
+    "with_parameters_of",
+]
+
+Inputs = Annotated[
+    list[str], typer.Argument(metavar="IN...", help="Image files or folders of images.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
+JsonPath = Annotated[
+    Path | None,
+    typer.Option("--json", metavar="PATH", help="Write the results here, to read by machine."),
+]
+PixelSize = Annotated[
+    float | None,
+    typer.Option(
+        "--pixel-size-nm",
+        metavar="NM",
+        help="Pixel size in nm, in place of what the file says.",
+    ),
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def with_parameters_of(operation: Operation[Any]) -> Callable[[F], F]:
+    """Give a command the options of an operation, with its names, defaults and words.
+
+    The command takes them as ``**parameters``. Command line, service and desktop so ask for
+    the same things in the same words, and get the same numbers.
+
+    Parameters
+    ----------
+    operation
+        Entry of :data:`everhart.operations.OPERATIONS`.
+
+    Returns
+    -------
+    callable
+        Decorator of a function whose last parameter is ``**parameters``.
+    """
+
+    def decorate(function: F) -> F:
+        hints = get_type_hints(function, include_extras=True)
+        signature = inspect.signature(function)
+        own = [
+            parameter.replace(annotation=hints[parameter.name])
+            for parameter in signature.parameters.values()
+            if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+        ]
+        options = [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=_default(field.get_default(call_default_factory=True)),
+                annotation=_option(name, field.annotation, field),
+            )
+            for name, field in operation.parameters.model_fields.items()
+        ]
+        keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+        function.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=[*keyword, *options]
+        )
+        function.__annotations__ = {p.name: p.annotation for p in (*keyword, *options)}
+        function.__annotations__["return"] = signature.return_annotation
+        return function
+
+    return decorate
+
+
+def _option(name: str, annotation: Any, field: Any) -> Any:
+    declaration = "--" + name.replace("_", "-")
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    if annotation is bool:
+        declaration = f"{declaration}/--no-{name.replace('_', '-')}"
+    elif get_origin(annotation) in (tuple, list) and get_args(annotation)[0] is str:
+        annotation = str  # names with commas between them
+    default_words = extra.get("default_words")
+    option = typer.Option(
+        declaration,
+        help=field.description,
+        metavar=extra.get("metavar"),
+        show_default=str(default_words) if default_words else True,
+    )
+    return Annotated[annotation, option]
+
+
+def _default(value: Any) -> Any:
+    return ",".join(value) if isinstance(value, tuple) else value

@@ -1,0 +1,54 @@
+"""``everhart train``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from everhart.errors import UsageError
+
+
+def train(
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG.yaml", help="What is trained, on what, and how.")
+    ],
+    run_dir: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="RUN", help="Folder of the run: the model, logs, curves."
+        ),
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE ...]", help="Settings in place of the config's."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run where it was stopped.")
+    ] = False,
+) -> None:
+    """Train a model from a YAML config.
+
+    RUN/model.safetensors is the result.
+
+    \b
+    Examples:
+      everhart train denoiser.yaml -o run
+      everhart train denoiser.yaml -o run optimiser.steps=500
+      everhart train denoiser.yaml -o run --resume
+    """
+    if not config.is_file():
+        raise UsageError(f"The config {config} does not exist: give a YAML file.")
+    settings = overrides or []
+    for setting in settings:
+        if "=" not in setting:
+            raise UsageError(
+                f"{setting!r} was given after the config: settings are written key=value, such as "
+                "optimiser.steps=500."
+            )
+    from everhart.restore.train import train as train_model
+
+    train_model(config, run_dir, settings, resume=resume, progress=sys.stderr.isatty())
+    typer.echo(f"The model is {run_dir / 'model.safetensors'}", err=True)

@@ -1,0 +1,302 @@
+"""The one list of what can be run on micrographs.
+
+Command line, service and desktop take names, parameters and functions from here, so that the
+same parameters give the same numbers everywhere.
+
+An operation works on micrographs in memory: which files they come from, and where the
+result goes, is the shell's affair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from everhart.errors import UsageError, unknown_name
+from everhart.micrograph import Micrograph
+from everhart.restore.names import CLASSICAL, SHIPPED
+
+__all__ = [
+    "OPERATIONS",
+    "CompareParameters",
+    "DenoiseParameters",
+    "NoiseParameters",
+    "Operation",
+    "Outcome",
+    "Parameters",
+    "Run",
+    "get_operation",
+]
+
+
+class Parameters(BaseModel):
+    """Parameters of an operation: checked, named, described; nothing unknown is accepted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+ParametersT = TypeVar("ParametersT", bound=Parameters)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an operation gives back.
+
+    Parameters
+    ----------
+    micrographs
+        Resulting images, in the order of the inputs; empty for an operation that only measures.
+    results
+        One JSON-serialisable dict an input.
+    documents
+        Files to keep beside, such as a report, by name.
+    """
+
+    micrographs: tuple[Micrograph, ...] = ()
+    results: tuple[dict[str, Any], ...] = ()
+    documents: Mapping[str, str] = field(default_factory=dict)
+
+
+Run = Callable[[Sequence[Micrograph], Mapping[str, Micrograph]], Outcome]
+"""An operation with its parameters, ready to be run on many images."""
+
+
+@dataclass(frozen=True)
+class Operation(Generic[ParametersT]):
+    """Something that can be run on micrographs.
+
+    Parameters
+    ----------
+    name
+        Name on the command line and in the service.
+    summary
+        One sentence.
+    parameters
+        Pydantic model of the parameters, with a description of each.
+    prepare
+        ``prepare(parameters)`` does what is the same for all images, such as loading a model, and
+        returns ``run(micrographs, roles) -> Outcome``; `roles` maps names to further micrographs.
+    roles
+        Names of further images that it can take, such as ``"reference"``.
+    """
+
+    name: str
+    summary: str
+    parameters: type[ParametersT]
+    prepare: Callable[[ParametersT], Run]
+    roles: tuple[str, ...] = ()
+
+    def check(self, values: Mapping[str, Any]) -> ParametersT:
+        """Make the parameters from plain values.
+
+        Parameters
+        ----------
+        values
+            Values by name; defaults are taken for the others.
+
+        Returns
+        -------
+        BaseModel
+            The checked parameters.
+
+        Raises
+        ------
+        UsageError
+            If a name is unknown or a value is not allowed; the first fault in one sentence.
+        """
+        try:
+            return self.parameters.model_validate(dict(values))
+        except ValidationError as error:
+            fault = error.errors(include_url=False)[0]
+            if fault["type"] == "extra_forbidden":
+                name = str(fault["loc"][-1])
+                raise unknown_name(
+                    f"parameter of {self.name}", name, self.parameters.model_fields
+                ) from error
+            where = ".".join(str(part) for part in fault["loc"]) or self.name
+            said = fault["msg"].removeprefix("Value error, ")
+            raise UsageError(f"{where}: {fault['input']!r} was given. {said}.") from error
+
+    def __call__(
+        self,
+        micrographs: Micrograph | Sequence[Micrograph],
+        *,
+        roles: Mapping[str, Micrograph] | None = None,
+        **values: Any,
+    ) -> Outcome:
+        """Check the values and run the operation on one micrograph or several."""
+        several = [micrographs] if isinstance(micrographs, Micrograph) else list(micrographs)
+        given = dict(roles or {})
+        for role in given:
+            if role not in self.roles:
+                raise unknown_name(f"role of {self.name}", role, self.roles)
+        return self.prepare(self.check(values))(several, given)
+
+
+def _names(value: Any) -> Any:
+    """Take names with commas between them as a list of names."""
+    if isinstance(value, str):
+        return tuple(name.strip() for name in value.split(",") if name.strip())
+    return value
+
+
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    Field(description="Where a learned model runs: auto takes the GPU where there is one."),
+]
+
+
+class DenoiseParameters(Parameters):
+    """Parameters of ``denoise``."""
+
+    method: Annotated[
+        str | None,
+        Field(
+            description=f"{', '.join(CLASSICAL)}, or the name of a model; "
+            f"the model {SHIPPED[0]} if nothing is said.",
+            json_schema_extra={"metavar": "NAME"},
+        ),
+    ] = None
+    model: Annotated[
+        str | None,
+        Field(
+            description="A model by name, or the .safetensors file of one.",
+            json_schema_extra={"metavar": "NAME_OR_FILE"},
+        ),
+    ] = None
+    device: Device = "auto"
+
+
+class NoiseParameters(Parameters):
+    """Parameters of ``noise``: there is nothing to choose."""
+
+
+class CompareParameters(Parameters):
+    """Parameters of ``compare``."""
+
+    methods: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_names),
+        Field(
+            min_length=1,
+            description=f"Methods with commas between them: {', '.join(CLASSICAL)}, "
+            "names of models, .safetensors files.",
+            json_schema_extra={"metavar": "A,B,C", "default_words": "all that come with Everhart"},
+        ),
+    ] = (*CLASSICAL, *SHIPPED)
+    alignment: Annotated[
+        Literal["affine", "shift", "none"],
+        Field(
+            description="How a reference or second frame is laid on the image: with the drift of "
+            "a slow scan, by a shift alone, or not at all."
+        ),
+    ] = "affine"
+    data_range: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            allow_inf_nan=False,
+            description="Grey levels from black to white for PSNR and SSIM; 255 for 8 bit, else "
+            "the reference's own range.",
+            json_schema_extra={"metavar": "LEVELS"},
+        ),
+    ] = None
+    device: Device = "auto"
+
+
+def _denoise(parameters: DenoiseParameters) -> Run:
+    from everhart.restore import make_denoiser
+
+    denoiser = make_denoiser(parameters.method, model=parameters.model, device=parameters.device)
+
+    def run(images: Sequence[Micrograph], _: Mapping[str, Micrograph]) -> Outcome:
+        restored = tuple(denoiser(image) for image in images)
+        return Outcome(restored, tuple(image.history[-1].to_dict() for image in restored))
+
+    return run
+
+
+def _noise(_: NoiseParameters) -> Run:
+    from everhart.noise import diagnose
+
+    def run(images: Sequence[Micrograph], roles: Mapping[str, Micrograph]) -> Outcome:
+        reference = roles.get("reference")
+        reports = [diagnose(image, reference=reference) for image in images]
+        return Outcome(results=tuple(report.to_dict() for report in reports))
+
+    return run
+
+
+def _compare(parameters: CompareParameters) -> Run:
+    from everhart.report import compare, render_html
+    from everhart.report.methods import check_methods
+
+    check_methods(parameters.methods)
+
+    def run(images: Sequence[Micrograph], roles: Mapping[str, Micrograph]) -> Outcome:
+        comparison = compare(
+            list(images),
+            parameters.methods,
+            reference=roles.get("reference"),
+            second_frame=roles.get("second_frame"),
+            alignment=parameters.alignment,
+            data_range=parameters.data_range,
+            device=parameters.device,
+        )
+        return Outcome(
+            results=tuple(image.to_dict() for image in comparison.images),
+            documents={"report.html": render_html(comparison)},
+        )
+
+    return run
+
+
+OPERATIONS: Final[Mapping[str, Operation[Any]]] = {
+    operation.name: operation
+    for operation in (
+        Operation("denoise", "Take the noise out of an image.", DenoiseParameters, _denoise),
+        Operation(
+            "noise", "Say what the noise of an image is.", NoiseParameters, _noise, ("reference",)
+        ),
+        Operation(
+            "compare",
+            "Show methods side by side, with pictures and metrics.",
+            CompareParameters,
+            _compare,
+            ("reference", "second_frame"),
+        ),
+    )
+}
+"""Every operation by name."""
+
+
+def get_operation(name: str) -> Operation[Any]:
+    """Return an operation by name.
+
+    Parameters
+    ----------
+    name
+        Name of the operation.
+
+    Returns
+    -------
+    Operation
+        The entry of :data:`OPERATIONS`.
+
+    Raises
+    ------
+    UsageError
+        If there is none of this name; the nearest one is offered.
+
+    Examples
+    --------
+    >>> get_operation("denoise").summary
+    'Take the noise out of an image.'
+    """
+    try:
+        return OPERATIONS[name]
+    except KeyError:
+        raise unknown_name("operation", name, OPERATIONS) from None

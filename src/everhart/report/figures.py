@@ -1,0 +1,266 @@
+"""The figures of a comparison: which there are, what they are called, and computing them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "FIGURES",
+    "Figure",
+    "against_reference",
+    "against_second_frame",
+    "default_data_range",
+    "of_residual",
+    "shift_keeping_noise",
+]
+
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A column of the table.
+
+    Parameters
+    ----------
+    key
+        Name in the JSON.
+    title
+        Head of the column.
+    unit
+        Unit, or "".
+    digits
+        Digits after the point.
+    best
+        ``"high"``, ``"low"``, ``"zero"`` (nearest to 0) or ``""`` where none is better.
+    words
+        What it is and how to read it.
+    """
+
+    key: str
+    title: str
+    unit: str
+    digits: int
+    best: str
+    words: str
+
+    def merit(self, value: float) -> float:
+        """Return a number that is larger the better; minus infinity for NaN."""
+        if math.isnan(value) or not self.best:
+            return -math.inf
+        return {"high": value, "low": -value, "zero": -abs(value)}[self.best]
+
+
+FIGURES: Final[dict[str, Figure]] = {
+    figure.key: figure
+    for figure in (
+        Figure(
+            "psnr_db",
+            "PSNR",
+            "dB",
+            2,
+            "high",
+            "Peak signal-to-noise ratio against the reference, grey levels as they are: a picture "
+            "of another brightness or contrast is punished for it.",
+        ),
+        Figure(
+            "affine_psnr_db",
+            "PSNR, affine",
+            "dB",
+            2,
+            "high",
+            "PSNR after the gain and offset that bring the picture closest to the reference. The "
+            "figure to compare methods by where reference and image were taken at another "
+            "dwell time or contrast.",
+        ),
+        Figure(
+            "ssim",
+            "SSIM",
+            "",
+            3,
+            "high",
+            "Structural similarity, Gaussian window of 11 x 11 pixels; 1 for equal pictures.",
+        ),
+        Figure(
+            "ms_ssim",
+            "MS-SSIM",
+            "",
+            3,
+            "high",
+            "Structural similarity over several scales: closer to what an eye sees at a distance.",
+        ),
+        Figure(
+            "second_frame_psnr_db",
+            "Est. PSNR",
+            "dB",
+            2,
+            "high",
+            "PSNR from the error that the second frame tells. The second frame's noise had no part "
+            "in the restoration, so the squared difference is the error plus that noise's "
+            "variance, which the two frames themselves give.",
+        ),
+        Figure(
+            "second_frame_rmse",
+            "Est. error",
+            "levels",
+            2,
+            "low",
+            "Root of the estimated mean squared error, in grey levels. Empty where the estimate is "
+            "below zero: the error is then smaller than the estimate's own uncertainty.",
+        ),
+        Figure(
+            "second_frame_rmse_uncertainty",
+            "± ",
+            "levels",
+            2,
+            "",
+            "One standard error of the estimated error, from the scatter over the image.",
+        ),
+        Figure(
+            "residual_whiteness",
+            "Whiteness",
+            "",
+            3,
+            "high",
+            "Whether the removed part has the correlations of the noise and no others: 1 if so. "
+            "Low where structure was removed too, and where noise was left.",
+        ),
+        Figure(
+            "structure_leakage",
+            "Leakage",
+            "",
+            3,
+            "zero",
+            "Whether the removed part is stronger along edges, which noise is not: 0 if it knows "
+            "nothing of the specimen; above 0 edges were blurred away; below 0 noise was left "
+            "along them.",
+        ),
+        Figure("seconds", "Time", "s", 2, "low", "Wall-clock time of one call on this image."),
+        Figure("cpu_seconds", "CPU", "s", 2, "low", "CPU time of all threads of that call."),
+        Figure(
+            "peak_memory_mb",
+            "Memory",
+            "MB",
+            0,
+            "low",
+            "Largest growth of the resident memory during the call.",
+        ),
+    )
+}
+"""Every figure by key, in the order of the table's columns."""
+
+
+def default_data_range(pixels: NDArray[np.generic], reference: Float32 | None) -> float:
+    """Return the grey levels from black to white that PSNR and SSIM are computed with.
+
+    Parameters
+    ----------
+    pixels
+        Image with its own dtype.
+    reference
+        Reference, or None.
+
+    Returns
+    -------
+    float
+        255 for 8-bit images, 1 for bool. Cameras fill 16 bits only in part, and floats have no
+        range of their own: for these the range of the reference's values, or of the image's
+        where there is none.
+    """
+    if pixels.dtype == np.uint8:
+        return 255.0
+    if pixels.dtype == np.bool_:
+        return 1.0
+    values = np.asarray(pixels if reference is None else reference, np.float64)
+    values = values[np.isfinite(values)]
+    return float(np.ptp(values)) or 1.0 if values.size else 1.0
+
+
+def against_reference(
+    picture: Float32, reference: Float32, *, data_range: float
+) -> dict[str, float]:
+    """Compute the figures against a reference on which the picture lies."""
+    from everhart import metrics
+
+    found = {
+        "psnr_db": metrics.psnr(picture, reference, data_range=data_range),
+        "affine_psnr_db": metrics.affine_psnr(picture, reference, data_range=data_range),
+    }
+    if min(picture.shape) >= 11:
+        found["ssim"] = metrics.ssim(picture, reference, data_range=data_range)
+        found["ms_ssim"] = metrics.ms_ssim(picture, reference, data_range=data_range)
+    return found
+
+
+def against_second_frame(
+    picture: Float32, first: Float32, second: Float32, *, data_range: float
+) -> dict[str, float]:
+    """Estimate the error of a picture made from the first frame by means of the second."""
+    from everhart import metrics
+
+    estimate = metrics.second_frame_mse(picture, second, first)
+    rmse = math.sqrt(estimate.mse) if estimate.mse > 0 else math.nan
+    return {
+        "second_frame_psnr_db": estimate.psnr(data_range=data_range),
+        "second_frame_rmse": rmse,
+        "second_frame_rmse_uncertainty": estimate.standard_error / (2 * rmse),
+        "second_frame_mse": estimate.mse,
+        "second_frame_mse_uncertainty": estimate.standard_error,
+    }
+
+
+def of_residual(
+    picture: Float32, noisy: Float32, noise_correlation: NDArray[np.floating] | None
+) -> dict[str, float]:
+    """Compute the figures that need nothing but the image itself."""
+    from everhart import metrics
+
+    if np.array_equal(picture, noisy) or min(picture.shape) < 16:
+        return {}
+    return {
+        "residual_whiteness": metrics.residual_whiteness(
+            picture, noisy, noise_correlation=noise_correlation
+        ),
+        "structure_leakage": metrics.structure_leakage(picture, noisy),
+    }
+
+
+def shift_keeping_noise(
+    image: Float32, shift_px: tuple[float, float], margin_px: int = 32
+) -> Float32:
+    """Move an image by a fraction of a pixel without changing the variance of its noise.
+
+    Splines smooth: they take away part of the noise that a second-frame estimate wants to
+    know. A phase ramp in the Fourier transform keeps the power at every frequency.
+
+    Parameters
+    ----------
+    image
+        Image of shape ``(H, W)``.
+    shift_px
+        ``(dy, dx)``, as of :func:`everhart.align.shift_image`.
+    margin_px
+        Mirrored border against the wrap-around; at most the image's size less one.
+
+    Returns
+    -------
+    ndarray
+        float32, of the same shape.
+    """
+    from scipy.fft import fft2, ifft2
+    from scipy.ndimage import fourier_shift
+
+    if not any(shift_px):
+        return image
+    reach = [margin_px + math.ceil(abs(s)) for s in shift_px]
+    pad = [(min(r, n - 1),) * 2 for r, n in zip(reach, image.shape, strict=True)]
+    padded = np.pad(image.astype(np.float64), pad, mode="reflect")
+    moved = ifft2(fourier_shift(fft2(padded), shift_px)).real
+    (top, _), (left, _) = pad
+    height, width = image.shape
+    return np.asarray(moved[top : top + height, left : left + width], np.float32)

@@ -1,0 +1,326 @@
+"""A comparison as one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from everhart.report.comparison import (
+    NOISY,
+    Alignment,
+    Comparison,
+    ImageComparison,
+    format_value,
+)
+from everhart.report.cost import HOW_MEASURED
+from everhart.report.figures import FIGURES
+from everhart.report.pictures import (
+    MAX_OVERVIEW_PX,
+    contrast_window,
+    data_uri,
+    detail_region,
+    overview,
+    residual_scale,
+    round_length,
+    structured_point,
+    to_grey,
+    to_signed_grey,
+)
+
+__all__ = ["render_html", "write_html"]
+
+REFERENCE = "reference"
+_CELL_PX = 160  # side of the crop at 2:1
+
+
+def render_html(comparison: Comparison) -> str:
+    """Return a comparison as the text of a self-contained HTML page.
+
+    Parameters
+    ----------
+    comparison
+        What :func:`everhart.report.compare` gave.
+
+    Returns
+    -------
+    str
+        HTML with styles, script and pictures in it; it loads nothing from anywhere.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("everhart.report", "templates"),
+        autoescape=True,  # file names and metadata are not ours: none becomes markup
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    several = len(comparison.images) > 1
+    images = [_image_view(image, index) for index, image in enumerate(comparison.images)]
+    used = {column["key"] for image in images for column in image["table"]["columns"]}
+    return environment.get_template("comparison.html").render(
+        title=_title(comparison),
+        images=images,
+        summary=_table(comparison.mean_values()) if several else None,
+        summary_words=_summary_words(comparison) if several else "",
+        provenance=comparison.provenance,
+        explanations=[f for key, f in FIGURES.items() if key in used],
+        how_measured=HOW_MEASURED,
+        cell_px=_CELL_PX,
+    )
+
+
+def write_html(
+    comparison: Comparison, path: str | os.PathLike[str], overwrite: bool = False
+) -> Path:
+    """Write a comparison as one self-contained HTML file.
+
+    Parameters
+    ----------
+    comparison
+        What :func:`everhart.report.compare` gave.
+    path
+        The file.
+    overwrite
+        Whether an existing file may be replaced.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    UsageError
+        If it exists and `overwrite` is false, or its folder does not exist.
+    """
+    from everhart.io.atomic import check_output, write_text
+
+    check_output(path, overwrite=overwrite)
+    return write_text(path, render_html(comparison), overwrite=overwrite)
+
+
+def _title(comparison: Comparison) -> str:
+    if len(comparison.images) == 1:
+        return comparison.images[0].source.name
+    return f"{len(comparison.images)} images"
+
+
+def _image_view(image: ImageComparison, index: int) -> dict[str, Any]:
+    """Return what the template needs of one image."""
+    window = contrast_window(image.noisy.picture, image.reference)
+    calm = image.reference if image.reference is not None else image.methods[-1].picture
+    centre = structured_point(calm, _CELL_PX)
+    region = detail_region(calm.shape, centre)
+    whole_is_enough = max(calm.shape) <= MAX_OVERVIEW_PX
+    named = {result.name: result.picture for result in image.results}
+    if image.reference is not None:
+        named[REFERENCE] = image.reference
+    removed = {m.name: region.of(image.noisy.picture - m.picture) for m in image.methods}
+    error: dict[str, NDArray[np.float32]] = {}
+    if image.reference is not None:
+        error = {r.name: region.of(r.picture - image.reference) for r in image.results}
+    removed_scale = residual_scale(list(removed.values()))
+    # The image's own error is its noise; the scale is chosen for what the methods leave.
+    error_scale = residual_scale([r for name, r in error.items() if name != NOISY])
+
+    pictures = []
+    for name, picture in named.items():
+        pictures.append(
+            {
+                "name": name,
+                "overview": data_uri(to_grey(overview(picture), window)),
+                "detail": None
+                if whole_is_enough
+                else data_uri(to_grey(region.of(picture), window)),
+                "removed": data_uri(to_signed_grey(removed[name], removed_scale))
+                if name in removed
+                else None,
+                "error": data_uri(to_signed_grey(error[name], error_scale))
+                if name in error
+                else None,
+            }
+        )
+    height, width = calm.shape
+    return {
+        "id": f"image-{index}",
+        "name": image.source.name,
+        "image": image,
+        "table": _table({result.name: result.values for result in image.results}),
+        "verdict": _verdict(image),
+        "facts": _facts(image),
+        "notes": _notes(image),
+        "bar": _scale_bar(image.pixel_size_nm, width),
+        "data": {
+            "width": width,
+            "height": height,
+            "pixelSizeNm": image.pixel_size_nm[1] if image.pixel_size_nm else None,
+            "centre": list(centre),
+            "region": {"x": region.x, "y": region.y, "w": region.width, "h": region.height},
+            "pictures": pictures,
+            "left": NOISY,
+            "right": _shown_first(image),
+        },
+        "window": tuple(_level(level) for level in window),
+        "removed_scale": _level(removed_scale),
+        "error_scale": _level(error_scale) if error else None,
+        "names": list(named),
+    }
+
+
+def _shown_first(image: ImageComparison) -> str:
+    key = image.headline
+    return image.ranking(key)[0].name if key else image.methods[-1].name
+
+
+def _level(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def _table(by_method: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """Return columns and rows of a table of figures, the best of each column marked."""
+    having = {key for values in by_method.values() for key in values}
+    columns = [
+        {"key": key, "title": figure.title, "unit": figure.unit, "words": figure.words}
+        for key, figure in FIGURES.items()
+        if key in having
+    ]
+    best = {}
+    for key in having & FIGURES.keys():
+        merits = {
+            name: FIGURES[key].merit(values.get(key, np.nan))
+            for name, values in by_method.items()
+            if name != NOISY
+        }
+        leader = max(merits, key=lambda name: merits[name], default=None)
+        if leader is not None and len(merits) > 1 and np.isfinite(merits[leader]):
+            best[key] = leader
+    rows = [
+        {
+            "name": name,
+            "cells": [
+                {
+                    "text": format_value(column["key"], values.get(column["key"])),
+                    "value": _sortable(values.get(column["key"])),
+                    "best": best.get(column["key"]) == name,
+                }
+                for column in columns
+            ],
+        }
+        for name, values in by_method.items()
+    ]
+    return {"columns": columns, "rows": rows}
+
+
+def _sortable(value: float | None) -> str:
+    return "" if value is None or np.isnan(value) else repr(float(value))
+
+
+def _verdict(image: ImageComparison) -> str:
+    """Return the result in one sentence."""
+    key = image.headline
+    if key is None:
+        return ""
+    best, *others = image.ranking(key)
+    value = best.values[key]
+    if key == "residual_whiteness":
+        return (
+            f"Without a reference or a second frame only the removed part can be judged: that of "
+            f"{best.name} is most like the noise (whiteness {value:.3f})."
+        )
+    how = (
+        "affine-matched PSNR against the reference"
+        if key == "affine_psnr_db"
+        else "PSNR estimated from the second frame"
+    )
+    parts = [f"{best.name} comes closest: {value:.2f} dB {how}"]
+    before = image.noisy.values.get(key, np.nan)
+    if np.isfinite(before):
+        parts.append(f"{value - before:.2f} dB above the image as it was taken")
+    if others:
+        parts.append(f"{value - others[0].values[key]:.2f} dB above the next, {others[0].name}")
+    return ", ".join(parts) + "."
+
+
+def _summary_words(comparison: Comparison) -> str:
+    keys = {image.headline for image in comparison.images}
+    key = keys.pop() if len(keys) == 1 else None
+    if not key:
+        return ""
+    wins: dict[str, int] = {}
+    for image in comparison.images:
+        ranked = image.ranking(key)
+        if ranked:
+            wins[ranked[0].name] = wins.get(ranked[0].name, 0) + 1
+    told = ", ".join(
+        f"{name} in {count}" for name, count in sorted(wins.items(), key=lambda item: -item[1])
+    )
+    return f"Best {FIGURES[key].title} of {len(comparison.images)} images: {told}."
+
+
+def _facts(image: ImageComparison) -> list[tuple[str, str]]:
+    """Return what is known of the inputs, for the list of provenance."""
+    size = "not known"
+    if image.pixel_size_nm is not None:
+        size = "{:.4g} x {:.4g} nm (y, x)".format(*image.pixel_size_nm)
+    facts = [
+        ("Image", image.source.name),
+        ("sha256", image.source.sha256),
+        ("Size", f"{' x '.join(map(str, image.shape))} pixels, {image.dtype}"),
+        ("Pixel size", size),
+    ]
+    if image.reference_source is not None:
+        facts += [
+            ("Reference", image.reference_source.name),
+            ("sha256", image.reference_source.sha256),
+        ]
+    if image.second_frame_source is not None:
+        facts += [
+            ("Second frame", image.second_frame_source.name),
+            ("sha256", image.second_frame_source.sha256),
+        ]
+    return facts
+
+
+def _notes(image: ImageComparison) -> list[str]:
+    """Return how the figures came about, one sentence each."""
+    notes = [_alignment_words(role, how) for role, how in image.alignment.items()]
+    if image.reference is not None or image.second_frame_source is not None:
+        notes.append(f"Data range {_level(image.data_range)} grey levels.")
+    if image.ms_ssim_scales:
+        notes.append(
+            f"MS-SSIM over {image.ms_ssim_scales} scales."
+            if image.ms_ssim_scales == 5
+            else f"MS-SSIM over {image.ms_ssim_scales} scales instead of 5: the image is small."
+        )
+    if image.second_frame_source is not None:
+        notes.append("All methods saw the first frame only.")
+    return notes
+
+
+def _alignment_words(role: str, how: Alignment) -> str:
+    if how.model == "none":
+        return f"The {role} was taken as it lies, without registration."
+    words = (
+        f"The {role} was moved by {how.shift_px[0]:+.2f} px in y and {how.shift_px[1]:+.2f} px in x"
+    )
+    if how.model == "affine" and how.stretch_percent >= 0.005:
+        words += (
+            f" and stretched by up to {how.stretch_percent:.2f} % to undo the drift of the scan"
+        )
+    if any(how.cut_px):
+        words += f"; {how.cut_px[0]} rows and {how.cut_px[1]} columns were cut at each border"
+    return words + "."
+
+
+def _scale_bar(pixel_size_nm: tuple[float, float] | None, width: int) -> dict[str, Any] | None:
+    if pixel_size_nm is None:
+        return None
+    field_nm = pixel_size_nm[1] * width
+    length = round_length(field_nm / 4)
+    text = f"{length / 1000:g} µm" if length >= 1000 else f"{length:g} nm"
+    return {"percent": 100 * length / field_nm, "text": text}
