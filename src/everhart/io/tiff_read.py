@@ -196,7 +196,7 @@ def _inverted(path: Path, pixels: NDArray[Any], bits: int) -> NDArray[Any]:
     if pixels.dtype.kind == "b":
         return ~pixels
     if pixels.dtype.kind == "u":
-        return (pixels.dtype.type(2**bits - 1) - pixels).astype(pixels.dtype)
+        return np.subtract(2**bits - 1, pixels, dtype=pixels.dtype)
     warn(path, f"says that white is zero, which is not defined for {pixels.dtype}; not inverted")
     return pixels
 
