@@ -16,10 +16,12 @@ from everhart.simulate.components import (
     Dose,
     Scan,
 )
+from everhart.simulate.fit import NoiseModel, fit_noise
 from everhart.simulate.lines import lines
 from everhart.simulate.microscope import Microscope
 from everhart.simulate.nand import nand
 from everhart.simulate.particles import particles
+from everhart.simulate.presets import preset_names
 from everhart.simulate.random_scenes import random_scene
 from everhart.simulate.sampling import apply_taps, exponential_taps, sample_noise
 from everhart.simulate.scene import Scene, Truth
@@ -35,14 +37,17 @@ __all__ = [
     "Detector",
     "Dose",
     "Microscope",
+    "NoiseModel",
     "Scan",
     "Scene",
     "Truth",
     "apply_taps",
     "exponential_taps",
+    "fit_noise",
     "lines",
     "nand",
     "particles",
+    "preset_names",
     "random_scene",
     "sample_noise",
     "simulate",

@@ -124,7 +124,8 @@ class Microscope:
         Parameters
         ----------
         scene
-            Scene, or brightness of shape ``(H, W)`` in 0 to 1.
+            Scene, or brightness of shape ``(H, W)`` in 0 to 1; what is above 1, up to 2,
+            saturates.
         rng
             Source of randomness.
         n_shots
@@ -258,9 +259,9 @@ def _brightness_of(
             f"An array of shape {pixels.shape} was given: expose one image of (height, width)."
         )
     brightness = pixels.astype(np.float32)
-    if not np.isfinite(brightness).all() or brightness.min() < 0 or brightness.max() > 1.001:
+    if not np.isfinite(brightness).all() or brightness.min() < 0 or brightness.max() > 2:
         raise UsageError(
             f"Brightness from {brightness.min():g} to {brightness.max():g} was given: a scene is "
-            "finite and from 0 to 1; divide grey levels by full scale first."
+            "finite and from 0 to 1 (to 2 where it saturates); divide grey levels by full scale."
         )
     return brightness, scene.pixel_size_nm if isinstance(scene, Micrograph) else None
