@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,8 @@ MAX_LAG_PX = 5
 # Fourth difference, of unit gain for white noise. A micrograph is sampled finer than its beam
 # is wide, so that next to nothing of the specimen is left by it.
 _HIGH_PASS = np.array([1.0, -4.0, 6.0, -4.0, 1.0]) / math.sqrt(70.0)
+# Second difference: of what is left of a skew after a filter, it leaves the most.
+_SECOND = np.array([-1.0, 2.0, -1.0])
 _SMOOTH_PX = 2.0
 _FAR_LAGS = (9, 11, 13)  # beyond the reach of noise
 _BINS = 16
@@ -57,6 +59,9 @@ class NoiseEstimate:
         ``[L + dy, L + dx]``; 1 at its centre.
     saturated_low, saturated_high
         Fraction of pixels that are clipped at the black and at the white end.
+    skew
+        Skewness of the noise at mid grey; NaN where it could not be found. That of a Poisson
+        process is positive and falls with the dose.
     levels, variances
         The points that the line was fitted to: mean grey levels and noise variances.
     """
@@ -68,6 +73,7 @@ class NoiseEstimate:
     correlation: Float = field(default_factory=lambda: _white_map())
     saturated_low: float = 0.0
     saturated_high: float = 0.0
+    skew: float = math.nan
     levels: tuple[float, ...] = ()
     variances: tuple[float, ...] = ()
 
@@ -84,6 +90,43 @@ class NoiseEstimate:
         """
         given = _white_map() if correlation is None else np.asarray(correlation, np.float64)
         return cls(sigma=float(sigma), readout_variance=float(sigma) ** 2, correlation=given)
+
+    @classmethod
+    def from_line(
+        cls,
+        levels: Float,
+        variances: Float,
+        counts: Float,
+        image_level: float,
+        correlation: Float,
+    ) -> NoiseEstimate:
+        """Make the estimate from variances at grey levels, by the line through them.
+
+        Parameters
+        ----------
+        levels, variances, counts
+            Mean grey level, noise variance and number of pixels of each group.
+        image_level
+            Mean grey level of the image, at which `sigma` is stated.
+        correlation
+            Autocorrelation map.
+        """
+        slope, intercept, dependent = fit_variance_line(levels, variances, counts)
+        gain, readout, pedestal = 0.0, float(np.average(variances, weights=counts)), 0.0
+        if dependent:
+            gain, readout = slope, intercept
+            if intercept < 0:
+                readout, pedestal = 0.0, -intercept / slope
+        mean_variance = max(gain * (image_level - pedestal) + readout, 0.0)
+        return cls(
+            sigma=math.sqrt(mean_variance),
+            gain=gain,
+            readout_variance=max(readout, 0.0),
+            pedestal=pedestal,
+            correlation=correlation,
+            levels=tuple(float(v) for v in levels),
+            variances=tuple(float(v) for v in variances),
+        )
 
     @property
     def white(self) -> bool:
@@ -149,6 +192,7 @@ class NoiseEstimate:
             "correlation_y": self.correlation_along("y").round(4).tolist(),
             "saturated_low": self.saturated_low,
             "saturated_high": self.saturated_high,
+            "skew": self.skew if math.isfinite(self.skew) else None,
             "levels": list(self.levels),
             "variances": list(self.variances),
         }
@@ -163,6 +207,7 @@ class _Pixels:
     clipped: Float
     along_x: Float  # (lag, pixel) products of the y-high-passed image
     along_y: Float  # (lag, pixel) products of the x-high-passed image
+    second: Float  # (2, pixel) second differences along y and along x
 
     def chosen(self, index: NDArray[np.intp]) -> _Pixels:
         return _Pixels(
@@ -171,6 +216,7 @@ class _Pixels:
             self.clipped[index],
             self.along_x[:, index],
             self.along_y[:, index],
+            self.second[:, index],
         )
 
 
@@ -227,7 +273,7 @@ def estimate_noise(image: Micrograph | ArrayLike) -> NoiseEstimate:
         raise UsageError(
             "An image without a single finite pixel was given: there is no noise in it."
         )
-    low, high, unusable = _clipping(pixels)
+    low, high, unusable = clipping(pixels)
     parts = [
         _flat(_measured(pixels[window], unusable[window] | bad[window]))
         for window in _windows(pixels.shape)
@@ -237,11 +283,24 @@ def estimate_noise(image: Micrograph | ArrayLike) -> NoiseEstimate:
     return _fit(joined, level, low, high)
 
 
-_FIELDS = ("level", "structure", "clipped", "along_x", "along_y")
+_FIELDS = ("level", "structure", "clipped", "along_x", "along_y", "second")
 
 
-def _clipping(pixels: NDArray[Any]) -> tuple[float, float, NDArray[np.bool_]]:
-    """Return the clipped fractions at both ends, and which pixels are clipped."""
+def clipping(pixels: NDArray[Any]) -> tuple[float, float, NDArray[np.bool_]]:
+    """Return the clipped fractions at both ends, and which pixels are clipped.
+
+    Parameters
+    ----------
+    pixels
+        Image of any dtype and shape.
+
+    Returns
+    -------
+    low, high : float
+        Fraction of pixels at the black and at the white end; 0 where there is no clip.
+    mask : ndarray of bool
+        The clipped pixels.
+    """
     smallest, largest = np.nanmin(pixels), np.nanmax(pixels)
     at_low, at_high = pixels == smallest, pixels == largest
     low_end = high_end = True
@@ -300,6 +359,9 @@ def _measured(pixels: NDArray[Any], unusable: NDArray[np.bool_]) -> _Pixels:
         clipped=uniform_filter(unusable.astype(np.float64), 15, mode="reflect")[inside].ravel(),
         along_x=products(high_y, 1),
         along_y=products(high_x, 0),
+        second=np.stack(
+            [convolve1d(values, _SECOND, axis=axis)[inside].ravel() for axis in (0, 1)]
+        ),
     )
 
 
@@ -327,24 +389,10 @@ def _fit(pixels: _Pixels, image_level: float, low: float, high: float) -> NoiseE
     # The axis along which the noise is whiter needs the smaller correction.
     passed_y, passed_x = _passed(rho_y), _passed(rho_x)
     variances = along_x[:, 0] / passed_y if passed_y >= passed_x else along_y[:, 0] / passed_x
-    slope, intercept, dependent = fit_variance_line(levels, variances, counts)
-    gain, readout, pedestal = 0.0, float(np.average(variances, weights=counts)), 0.0
-    if dependent:
-        gain, readout = slope, intercept
-        if intercept < 0:
-            readout, pedestal = 0.0, -intercept / slope
-    mean_variance = max(gain * (image_level - pedestal) + readout, 0.0)
-    return NoiseEstimate(
-        sigma=math.sqrt(mean_variance),
-        gain=gain,
-        readout_variance=readout,
-        pedestal=pedestal,
-        correlation=np.outer(_two_sided(rho_y), _two_sided(rho_x)),
-        saturated_low=low,
-        saturated_high=high,
-        levels=tuple(float(v) for v in levels),
-        variances=tuple(float(v) for v in variances),
+    found = NoiseEstimate.from_line(
+        levels, variances, counts, image_level, np.outer(_two_sided(rho_y), _two_sided(rho_x))
     )
+    return replace(found, saturated_low=low, saturated_high=high, skew=_skew(pixels, rho_y, rho_x))
 
 
 def _groups(level: Float) -> list[NDArray[np.intp]]:
@@ -374,6 +422,28 @@ def _normalised(covariance: Float, counts: Float) -> Float:
         return np.asarray(np.eye(1, covariance.shape[1])[0])
     ratio = covariance[usable] / covariance[usable, :1]
     return np.asarray(np.clip(np.average(ratio, axis=0, weights=counts[usable]), -1, 1))
+
+
+def mid_grey(level: Float) -> NDArray[np.bool_]:
+    """Return which pixels lie in the middle third of the grey levels, all of them if few do."""
+    low, high = np.quantile(level, (0.01, 0.99))
+    third = (high - low) / 3
+    middle = (level >= low + third) & (level <= high - third)
+    return middle if middle.sum() > 2000 else np.ones(level.shape, bool)
+
+
+def _skew(pixels: _Pixels, rho_y: Float, rho_x: Float) -> float:
+    """Return the skewness at mid grey, from the axis along which the noise is white.
+
+    Third cumulants of independent pixels add with the cubes of the filter's coefficients.
+    """
+    axis = 0 if abs(rho_y[1]) <= abs(rho_x[1]) else 1
+    if abs((rho_y, rho_x)[axis][1]) > 0.1:
+        return math.nan
+    second = pixels.second[axis][mid_grey(pixels.level)]
+    variance = float(np.mean(second**2)) / float(np.sum(_SECOND**2))
+    third = float(np.mean((second - second.mean()) ** 3)) / float(np.sum(_SECOND**3))
+    return third / variance**1.5 if variance > 0 else math.nan
 
 
 def _passed(rho: Float) -> float:
