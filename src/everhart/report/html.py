@@ -112,7 +112,7 @@ def _title(comparison: Comparison) -> str:
 
 def _image_view(image: ImageComparison, index: int) -> dict[str, Any]:
     """Return what the template needs of one image."""
-    window = contrast_window(image.noisy.picture, image.reference)
+    window = contrast_window(image.noisy.picture, image.reference, np.dtype(image.dtype))
     calm = image.reference if image.reference is not None else image.methods[-1].picture
     centre = structured_point(calm, _CELL_PX)
     region = detail_region(calm.shape, centre)

@@ -96,7 +96,10 @@ function setUpImage(section) {
   }
   function cropRectangle() {
     const limits = bounds();
-    const side = Math.min(320 / Number(chosen("zoom")), limits.w, limits.h);
+    // The side follows from the width on the screen, so that 2:1 is 2:1.
+    const shown = cells.find(({ item }) => !item.hidden);
+    const width = (shown && shown.canvas.clientWidth) || 290;
+    const side = Math.min(Math.floor(width / Number(chosen("zoom"))), limits.w, limits.h);
     const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
     const x = clamp(Math.round(centre.x - side / 2), limits.x, limits.x + limits.w - side);
     const y = clamp(Math.round(centre.y - side / 2), limits.y, limits.y + limits.h - side);
@@ -135,20 +138,18 @@ function setUpImage(section) {
   }
   for (const picture of data.pictures) {
     const item = document.createElement("li"), figure = document.createElement("figure");
-    const canvas = document.createElement("canvas"), empty = document.createElement("div");
+    const canvas = document.createElement("canvas"), value = document.createElement("span");
     const caption = document.createElement("figcaption"), name = document.createElement("b");
-    const value = document.createElement("span");
     canvas.setAttribute("role", "img");
-    empty.className = "empty";
-    empty.hidden = true;
     name.textContent = picture.name;
     value.textContent = figureOf(picture.name);
     caption.append(name, value);
-    figure.append(canvas, empty, caption);
+    figure.append(canvas, caption);
     item.append(figure);
     find(".grid").append(item);
-    cells.push({ picture, canvas, empty, item });
+    cells.push({ picture, canvas, item });
   }
+  const lengthInWords = (nm) => (nm >= 1000 ? `${(nm / 1000).toPrecision(3)} µm` : `${nm.toPrecision(3)} nm`);
   const words = { picture: "crop of", removed: "what was removed by", error: "error of" };
   function drawCrops() {
     const show = chosen("show"), crop = cropRectangle();
@@ -156,9 +157,11 @@ function setUpImage(section) {
       left: `${(100 * crop.x) / data.width}%`, top: `${(100 * crop.y) / data.height}%`,
       width: `${(100 * crop.side) / data.width}%`, height: `${(100 * crop.side) / data.height}%`,
     });
-    for (const { picture, canvas, item } of cells) {
+    const nm = data.pixelSizeNm === null ? "" : ` = ${lengthInWords(crop.side * data.pixelSizeNm)}`;
+    find(".field").textContent = `Crop ${crop.side} px${nm} wide, from column ${crop.x}, row ${crop.y}.`;
+    for (const { picture, item } of cells) item.hidden = sourceOf(picture, show).uri === null;
+    for (const { picture, canvas } of cells) {
       const { uri, at } = sourceOf(picture, show);
-      item.hidden = uri === null;
       if (uri === null) continue;
       const image = decoded(uri);
       canvas.setAttribute("aria-label", `${picture.name}: ${words[show]} ${picture.name}, `
