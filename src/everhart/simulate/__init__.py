@@ -7,6 +7,7 @@ of it. See ``docs/concepts/simulation.md`` for the ideas.
 from __future__ import annotations
 
 from everhart._callable_room import make_callable
+from everhart.simulate.camera import Camera
 from everhart.simulate.components import (
     Beam,
     BrightnessDrift,
@@ -32,6 +33,7 @@ __all__ = [
     "SCENES",
     "Beam",
     "BrightnessDrift",
+    "Camera",
     "Charging",
     "Converter",
     "Detector",

@@ -229,7 +229,7 @@ class Detector:
         object.__setattr__(self, "taps", tuple(float(t) for t in self.taps))
         if not self.taps or not np.isfinite(self.taps).all() or sum(self.taps) <= 0:
             raise UsageError(
-                f"Taps {self.taps!r} were given: give at least one finite number, with a positive sum."
+                f"Taps {self.taps!r} were given: give finite numbers with a positive sum."
             )
         check_range("readout_sigma", self.readout_sigma, 0)
         check_range("row_offset_sigma", self.row_offset_sigma, 0)
@@ -259,8 +259,8 @@ class Converter:
             check_range("white", self.white, -1e6, 1e6)
         if self.white_level <= self.black:
             raise UsageError(
-                f"white = {self.white_level:g} and black = {self.black:g} were given: white must be "
-                "above black."
+                f"white = {self.white_level:g} and black = {self.black:g} were given: white must "
+                "be above black."
             )
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -171,13 +171,17 @@ def paint_particle(
 
 
 def paint_particles(
-    image: Image, count: int, rng: np.random.Generator, radius_px: float
+    image: Image,
+    count: int,
+    rng: np.random.Generator,
+    radius_px: float,
+    brightness: tuple[float, float] = (0.7, 1.0),
 ) -> list[Planted]:
     """Paint `count` dust particles of about a radius on a scene, in place; return their truth."""
     planted = []
     for _ in range(count):
         before = image.copy()
         size = radius_px * float(rng.uniform(0.7, 1.4))
-        found = paint_particle(image, rng, size, brightness=float(rng.uniform(0.7, 1.0)))
+        found = paint_particle(image, rng, size, brightness=float(rng.uniform(*brightness)))
         planted.append(measure_contrast(found, before, image))
     return planted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from everhart.simulate.components import Beam, Converter, Detector, Dose
 from everhart.simulate.microscope import Microscope
 from everhart.simulate.residuals import PatchMoments, flat_patches, patch_moments
 from everhart.simulate.sampling import sample_noise
-from everhart.simulate.scene import Image, check_range
+from everhart.simulate.scene import Image
 
 __all__ = ["NoiseModel", "fit_noise", "fit_noise_moments"]
 
@@ -450,8 +450,8 @@ def _image_pairs(
     for shot, reference in zip(shots, references, strict=True):
         if shot.shape != reference.shape or shot.ndim != 2:
             raise UsageError(
-                f"A noisy image of shape {shot.shape} was given with a clean one of {reference.shape}: "
-                "both are single frames of the same (height, width)."
+                f"A noisy image of shape {shot.shape} was given with a clean one of "
+                f"{reference.shape}: both are single frames of the same (height, width)."
             )
         a, b = np.asarray(shot, np.float32), np.asarray(reference, np.float32)
         if register:

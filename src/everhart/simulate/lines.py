@@ -111,8 +111,8 @@ def lines(
     check_range("pitch_nm", pitch_nm, 2 * nm)
     if not 0 < cd_nm < pitch_nm:
         raise UsageError(
-            f"cd_nm = {cd_nm!r} was given with pitch_nm = {pitch_nm!r}: the line must be wider than "
-            "0 and narrower than the pitch."
+            f"cd_nm = {cd_nm!r} was given with pitch_nm = {pitch_nm!r}: the line must be wider "
+            "than 0 and narrower than the pitch."
         )
     kinds = requested_defects(defects, "lines")
     pitch, cd = pitch_nm / nm, cd_nm / nm
@@ -133,18 +133,19 @@ def lines(
     edges[0::2] += (centers - cd / 2)[:, None]
     edges[1::2] += (centers + cd / 2)[:, None]
     _keep_order(edges)
-    planted = _dent_edges(edges, kinds, rng, cd, pitch - cd, width)
+    smooth_edges = edges.copy()
+    planted = _dent_edges(edges, kinds, rng, cd, width)
     breaks, bridges = _place_gaps(edges, kinds, rng, cd, pitch, width)
 
     style = _Style(line_level, space_level, edge_level, edge_width_nm / nm, shadow, pitch - cd)
-    sharp = style.render(edges, (height, width))
-    image = sharp
-    if breaks or bridges:
-        image = sharp.copy()
-        for defect in (*breaks, *bridges):
-            before = image.copy()
-            style.paint_gap(image, edges, defect, fill=defect.kind == "bridge")
-            planted.append(measure_contrast(defect, before, image))
+    image = style.render(edges, (height, width))
+    if planted:
+        without = style.render(smooth_edges, (height, width))
+        planted = [measure_contrast(dent, without, image) for dent in planted]
+    for defect in (*breaks, *bridges):
+        before = image.copy()
+        style.paint_gap(image, edges, defect, fill=defect.kind == "bridge")
+        planted.append(measure_contrast(defect, before, image))
     if texture > 0:
         grain = smooth_noise((height, width), rng, max(2.0 / nm, 1.0))
         image += np.float32(texture) * grain
@@ -206,11 +207,11 @@ class _Style:
         )
 
     def _step(self, distance: NDArray[np.floating]) -> Image:
-        return np.interp(distance, self.table_x, self.table_y).astype(np.float32)
+        return np.asarray(np.interp(distance, self.table_x, self.table_y), np.float32)
 
     def render(self, edges: NDArray[np.float64], shape: tuple[int, int]) -> Image:
         """Draw all lines; each pixel sums the excess of the edges near to it."""
-        height, width = shape
+        width = shape[1]
         image = np.full(shape, self.space, np.float32)
         plateau = np.float32(self.line - self.space)
         for left, right in zip(edges[0::2], edges[1::2], strict=True):
@@ -229,24 +230,44 @@ class _Style:
         """Cut a line (break) or fill a space (bridge) between two rows, with bright ends."""
         left, right = gap_edges(edges, gap)
         rows = np.arange(image.shape[0], dtype=np.float64)
-        # Signed distance from the gap's ends along y, positive within the gap.
-        along = gap.height_px / 2 - np.abs(rows - gap.y_px)
-        near = np.nonzero(along > -self.reach)[0]
-        start = max(int(np.floor(left.min())) - 2, 0)
-        stop = min(int(np.ceil(right.max())) + 3, image.shape[1])
+        start = max(int(np.floor(left.min() - 3 * self.inner)) - 2, 0)
+        stop = min(int(np.ceil(right.max() + 3 * self.inner)) + 3, image.shape[1])
         x = np.arange(start, stop, dtype=np.float64)[None, :]
+        near = np.nonzero(np.abs(rows - gap.y_px) < gap.height_px / 2 + self.reach + gap.width_px)[
+            0
+        ]
         rows_near = slice(near[0], near[-1] + 1)
-        across = np.clip(x - left[rows_near, None] + 0.5, 0, 1)
-        across *= np.clip(right[rows_near, None] - x + 0.5, 0, 1)
-        distance = along[rows_near, None] if fill else -along[rows_near, None]
-        profile = self.space + self._step(np.broadcast_to(distance, across.shape))
-        weight = across * np.clip(along[rows_near, None] + 0.5, 0, 1)
+        along = gap_depth(rows[rows_near], x, left[rows_near], right[rows_near], gap)
+        # The walls that are gone do not shine any more, so their bright edges go too.
+        margin = 3 * (self.inner if fill else self.outer) + 0.5
+        across = np.clip(x - left[rows_near, None] + margin, 0, 1)
+        across *= np.clip(right[rows_near, None] - x + margin, 0, 1)
+        profile = self.space + self._step(along if fill else -along)
+        weight = across * np.clip(along + 0.5, 0, 1)
         patch = image[rows_near, start:stop]
         patch += (weight * (profile - patch)).astype(np.float32)
         # The new ends of the line (or of the space) are edges too: they shine on what remains.
-        outside = across * np.clip(0.5 - along[rows_near, None], 0, 1)
+        outside = across * np.clip(0.5 - along, 0, 1)
         plain = self.space if fill else self.line
         patch += (outside * (profile - plain)).astype(np.float32)
+
+
+def gap_depth(
+    rows: NDArray[np.float64],
+    x: NDArray[np.float64],
+    left: NDArray[np.float64],
+    right: NDArray[np.float64],
+    gap: Planted,
+) -> NDArray[np.float64]:
+    """Signed distance along y from the ends of a break or bridge, positive within it.
+
+    The ends are bowed: the gap is higher at the walls than in its middle, as surface tension
+    rounds the ends of a broken line and gives a bridge its meniscus.
+    """
+    width = np.maximum(right - left, 1e-6)[:, None]
+    off_centre = np.clip(2 * (x - left[:, None]) / width - 1, -1, 1)
+    bow = 0.25 * gap.width_px * off_centre**2
+    return np.asarray(gap.height_px / 2 + bow - np.abs(rows - gap.y_px)[:, None], np.float64)
 
 
 def gap_edges(
@@ -269,7 +290,6 @@ def _dent_edges(
     kinds: list[str],
     rng: np.random.Generator,
     cd: float,
-    space: float,
     width: int,
 ) -> list[Planted]:
     """Push single edges into their line, in place (a mouse bite)."""
@@ -289,7 +309,6 @@ def _dent_edges(
         edges[edge] += sign * depth * np.exp(-0.5 * ((rows - y) / sigma) ** 2)
         _keep_order(edges[edge - edge % 2 : edge - edge % 2 + 2])
         planted.append(Planted("dent", y, x + sign * depth / 2, 2.355 * sigma, depth, float("nan")))
-    del space
     return planted
 
 
@@ -339,11 +358,11 @@ def _labels(
             continue
         x = columns[None, start:stop]
         labels[:, start:stop] |= (x >= left[:, None]) & (x < right[:, None])
-    rows = np.arange(shape[0])
+    rows = np.arange(shape[0], dtype=np.float64)
     for gap in gaps:
         left, right = gap_edges(edges, gap)
-        inside = np.abs(rows - gap.y_px) <= gap.height_px / 2
-        region = (columns >= left[:, None]) & (columns < right[:, None]) & inside[:, None]
+        inside = gap_depth(rows, columns[None, :].astype(np.float64), left, right, gap) >= 0
+        region = (columns >= left[:, None]) & (columns < right[:, None]) & inside
         labels[region] = int(gap.kind == "bridge")
     return labels
 

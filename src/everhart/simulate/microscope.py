@@ -151,7 +151,7 @@ class Microscope:
         UsageError
             If the scene is no image, or `n_shots` is not a whole number of at least 1.
         """
-        brightness, pixel_size = _brightness_of(scene)
+        brightness, pixel_size = brightness_of(scene)
         total = np.zeros(brightness.shape, np.float64 if n_shots > 1 else np.float32)
         expected = np.zeros_like(total)
         shot = np.zeros((0, 0), self.converter.dtype)
@@ -188,7 +188,7 @@ class Microscope:
             Stack ``(n_frames, H, W)``; ``metadata["simulation"]["drift_px"]`` has the (y, x)
             displacement of the specimen in the middle of each frame.
         """
-        brightness, pixel_size = _brightness_of(scene)
+        brightness, pixel_size = brightness_of(scene)
         frames, drift = [], []
         for shot, _, position in self._shots(brightness, rng, n_frames):
             frames.append(shot)
@@ -247,7 +247,7 @@ class Microscope:
         )
 
 
-def _brightness_of(
+def brightness_of(
     scene: Scene | Micrograph | Array,
 ) -> tuple[Image, tuple[float, float] | None]:
     """Return brightness in 0 to 1 and pixel size of what was given."""

@@ -78,7 +78,7 @@ class _Hole:
         sharpest dents.
         """
         points = 360 if self.radius < 40 else 1440
-        angle = np.arange(points) * (2 * np.pi / points)
+        angle = np.asarray(np.arange(points) * (2 * np.pi / points), np.float64)
         return angle, self.edge(angle)
 
 
@@ -151,8 +151,9 @@ def nand(
     -------
     Scene
         Truth: table ``holes`` (``label``, ``row``, ``column``, ``kind``, ``complete``, ``y_px``,
-        ``x_px`` of the contour's centroid, ``diameter_px`` of the circle of equal area, ``major_px`` and ``minor_px`` of the
-        ellipse, ``angle_deg``, ``ring_radius_px``, ``ring_contrast``, and the same in nm); the label map
+        ``x_px`` of the contour's centroid, ``diameter_px`` of the circle of equal area,
+        ``major_px`` and ``minor_px`` of the ellipse without harmonics and dent, its
+        ``angle_deg``, ``ring_radius_px``, ``ring_contrast``, and the same in nm); the label map
         has each hole's label. A missing hole is in the table of defects and not in ``holes``.
 
     Raises
@@ -177,8 +178,8 @@ def nand(
     check_range("texture", texture, 0)
     if not 0 < diameter_nm < pitch_nm:
         raise UsageError(
-            f"diameter_nm = {diameter_nm!r} was given with pitch_nm = {pitch_nm!r}: the hole must be "
-            "wider than 0 and narrower than the pitch."
+            f"diameter_nm = {diameter_nm!r} was given with pitch_nm = {pitch_nm!r}: the hole must "
+            "be wider than 0 and narrower than the pitch."
         )
     kinds = requested_defects(defects, "nand")
     pitch, radius = pitch_nm / nm, diameter_nm / nm / 2
@@ -220,7 +221,7 @@ def nand(
         image += np.float32(texture) * smooth_noise((height, width), rng, max(4.0 / nm, 1.0))
     labels = np.zeros((height, width), np.int32)
     planted: list[Planted] = []
-    rows = []
+    rows: list[dict[str, object]] = []
     for i, (hole, (row, column, _, _)) in enumerate(zip(holes, sites, strict=True)):
         if i in missing:
             size = 2 * hole.radius

@@ -99,11 +99,11 @@ def _remapped(image: Image, rng: np.random.Generator, keep: float = 0.0) -> Imag
     floor = float(rng.uniform(0, 1 - contrast)) * float(rng.uniform(0.3, 1))
     unit = floor + contrast * unit
     if rng.random() < 0.3:
-        shade = smooth_noise(unit.shape, rng, max(unit.shape) * float(rng.uniform(0.3, 1)))  # type: ignore[arg-type]
+        shade = smooth_noise(unit.shape, rng, max(unit.shape) * float(rng.uniform(0.3, 1)))
         unit = unit * (1 + np.float32(rng.uniform(0, 0.2)) * shade)
     if rng.random() < 0.3:
         unit = cv2.GaussianBlur(unit, (0, 0), float(rng.uniform(0.4, 1.6)))
-    return np.clip(unit, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(unit, 0, 1), np.float32)
 
 
 # -- the four scenes, at random scale -----------------------------------------------------
@@ -375,8 +375,9 @@ def _grains(rng: np.random.Generator, shape: tuple[int, int]) -> Image:
     warp = np.float32(rng.uniform(0, 0.3) * size)
     y += warp * smooth_noise(shape, rng, size)
     x += warp * smooth_noise(shape, rng, size)
-    distance, nearest = cKDTree(seeds).query(np.stack([y.ravel(), x.ravel()], axis=1), k=2)
-    gap = (distance[:, 1] - distance[:, 0]).reshape(shape).astype(np.float32)
+    found = cKDTree(seeds).query(np.stack([y.ravel(), x.ravel()], axis=1), k=2)
+    distance, nearest = np.asarray(found[0]), np.asarray(found[1])
+    gap: Image = np.subtract(distance[:, 1], distance[:, 0], dtype=np.float32).reshape(shape)
     level = rng.uniform(0.2, 1, seeds.shape[0]).astype(np.float32)
     cells = nearest.reshape(*shape, 2)
     # Half and half at the boundary: the two cells' mean, weighted by the distance to it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,15 +63,9 @@ class PatchMoments:
     @staticmethod
     def concatenate(parts: Sequence[PatchMoments]) -> PatchMoments:
         """Join the patches of several images."""
-        return PatchMoments(
-            *(
-                np.concatenate([getattr(p, name) for p in parts])
-                for name in (
-                    "level", "covariance", "covariance_down", "row_covariance", "third", "clipped",
-                )
-            ),
-            patch_px=parts[0].patch_px,
-        )  # fmt: skip
+        names = [f.name for f in fields(PatchMoments) if f.name != "patch_px"]
+        joined = {name: np.concatenate([getattr(p, name) for p in parts]) for name in names}
+        return PatchMoments(**joined, patch_px=parts[0].patch_px)
 
 
 def flat_patches(

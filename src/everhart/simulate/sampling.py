@@ -80,6 +80,10 @@ def apply_taps(signal: ArrayLike, taps: Sequence[float]) -> Image:
     weights = _unit_taps(taps)
     if len(weights) == 1:
         return image.copy() if image is signal else image
+    return _filter_rows(image, weights)
+
+
+def _filter_rows(image: Image, weights: Image) -> Image:
     # OpenCV correlates: the kernel runs backwards and its anchor is its last element.
     return np.asarray(
         cv2.filter2D(
@@ -193,7 +197,7 @@ def sample_noise(
     >>> bool(abs(noisy.var() / (2 * 4 * 100 * (0.6**2 + 0.4**2)) - 1) < 0.02)
     True
     """
-    expected = np.asarray(signal, np.float32)
+    expected: Image = np.asarray(signal, np.float32)
     if expected.ndim != 2:
         raise UsageError(
             f"A signal of shape {expected.shape} was given: it is (height, width); draw the frames "
@@ -205,10 +209,11 @@ def sample_noise(
     weights = _unit_taps(taps)
     lead = len(weights) - 1
     if lead:  # the detector also remembers what came before the first pixel of the row
-        expected = cv2.copyMakeBorder(expected, 0, 0, lead, 0, cv2.BORDER_REPLICATE)
+        padded = cv2.copyMakeBorder(expected, 0, 0, lead, 0, cv2.BORDER_REPLICATE)
+        expected = np.asarray(padded, np.float32)
     noisy = sample_arrivals(expected, rng, gain=gain, compound=compound)
     if lead:
-        noisy = np.ascontiguousarray(apply_taps(noisy, weights)[:, lead:])
+        noisy = np.ascontiguousarray(_filter_rows(noisy, weights)[:, lead:])
     if row_offset_sigma > 0:
         offsets = rng.standard_normal((noisy.shape[0], 1), dtype=np.float32)
         noisy += np.float32(row_offset_sigma) * offsets
@@ -230,7 +235,8 @@ def _many_pulses(arrivals: Image, rng: np.random.Generator, gain: float) -> Imag
     drawn = rng.standard_gamma(arrivals * np.float32(8 / 9), dtype=np.float32)
     drawn *= np.float32(1.5 * gain)
     drawn -= arrivals * np.float32(gain / 3)
-    return np.maximum(drawn, 0, out=drawn)
+    np.maximum(drawn, 0, out=drawn)
+    return drawn
 
 
 def _unit_taps(taps: Sequence[float]) -> Image:
@@ -239,7 +245,7 @@ def _unit_taps(taps: Sequence[float]) -> Image:
         raise UsageError(f"Taps {taps!r} were given: give a sequence of finite numbers.")
     if not weights.sum() > 0:
         raise UsageError(f"Taps {taps!r} were given: their sum must be positive.")
-    return (weights / weights.sum()).astype(np.float32)
+    return np.asarray(weights / weights.sum(), np.float32)
 
 
 def _check_level(name: str, value: float) -> None:

@@ -127,8 +127,8 @@ def checked_pixel_size(size: float | tuple[float, float]) -> tuple[float, float]
     pair = (float(size), float(size)) if np.ndim(size) == 0 else tuple(float(s) for s in size)  # type: ignore[union-attr, arg-type]
     if len(pair) != 2 or not all(np.isfinite(s) and s > 0 for s in pair) or pair[0] != pair[1]:
         raise UsageError(
-            f"A pixel size of {size!r} nm was given: scenes have square pixels, so give one positive "
-            "number (or the same number twice)."
+            f"A pixel size of {size!r} nm was given: scenes have square pixels, so give one "
+            "positive number (or the same number twice)."
         )
     return (pair[0], pair[1])
 

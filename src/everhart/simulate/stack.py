@@ -159,7 +159,10 @@ def stack(
         body = _ramp(-(distance - levels_px[0]), soft) * outline.crystal((height, width), soft)
         image += np.float32(lattice_contrast) * body * fringes
     np.clip(image, 0, 1, out=image)
-    planted = paint_particles(image, kinds.count("particle"), rng, max(2.0 / nm, 3.0))
+    # What is heavy is dark in bright field.
+    planted = paint_particles(
+        image, kinds.count("particle"), rng, max(2.0 / nm, 3.0), brightness=(0.03, 0.15)
+    )
 
     edges = _crossings(distance, levels_px)[::-1]
     flat = outline.flat_columns(width, 2 * float(bounds[-1]) + 2)
@@ -223,7 +226,7 @@ class _Outline:
             )
         centers = (np.arange(fins) + 0.5) * pitch - 0.5 + rng.uniform(-0.1, 0.1) * room
         base = 0.5 * height + 0.5 * min(fin_height, 0.5 * height)
-        return cls(float(base), centers, (fin_width / 2, fin_height, taper))
+        return cls(float(base), np.asarray(centers, np.float64), (fin_width / 2, fin_height, taper))
 
     def _half_widths(self) -> tuple[float, float]:
         slope = self.taper * self.height / 2
@@ -235,7 +238,7 @@ class _Outline:
         x = np.arange(shape[1], dtype=np.float32)[None, :]
         plane = np.float32(self.base) - y
         if self.centers.size == 0:
-            return np.broadcast_to(plane, shape).copy()
+            return np.array(np.broadcast_to(plane, shape), np.float32)
         top, bottom = self._half_widths()
         # By symmetry one side of the nearest fin is enough.
         nearest = self.centers[np.abs(x[0][:, None] - self.centers).argmin(axis=1)]
@@ -252,7 +255,7 @@ class _Outline:
         away = np.minimum(np.minimum(to_top, to_wall), to_plane)
         half_here = np.float32(top) + (tall - v) / tall * wall_u
         below = (v < 0) | ((v < tall) & (u < half_here))
-        return np.where(below, -away, away).astype(np.float32)
+        return np.asarray(np.where(below, -away, away), np.float32)
 
     def crystal(self, shape: tuple[int, int], soft: float) -> Image:
         """Share of a pixel that is substrate rather than trench oxide, below the outline."""
