@@ -64,8 +64,8 @@ def advise(noise: NoiseEstimate, n_frames: int, psnr_db: float) -> tuple[Advice,
         out.append(
             Advice(
                 "signal-dependent",
-                f"the variance grows with the signal (slope {noise.gain:.3g} grey levels): everhart's "
-                "classical methods stabilise it; for others, apply the generalised "
+                f"the variance grows with the signal (slope {noise.gain:.3g} grey levels): "
+                "everhart's classical methods stabilise it; for others, apply the generalised "
                 "Anscombe transform first",
             )
         )
@@ -93,9 +93,9 @@ def advise(noise: NoiseEstimate, n_frames: int, psnr_db: float) -> tuple[Advice,
         out.append(
             Advice(
                 "skewed",
-                f"the noise has a skew of {noise.skew:.2f}: there are few electrons in a pixel, and "
-                "a median, or a network trained with L1, gives grey levels that are too dark; use "
-                "a mean or a squared loss",
+                f"the noise has a skew of {noise.skew:.2f}: there are few electrons in a pixel, "
+                "and a median, or a network trained with L1, gives grey levels that are too dark; "
+                "use a mean or a squared loss",
                 ("sem-general", "nlm"),
             )
         )
@@ -144,6 +144,6 @@ def _across(noise: NoiseEstimate) -> Advice:
     return Advice(
         "filtered",
         f"lag-1 r = {r_y:.2f} from line to line: detectors of a scanning microscope do not do "
-        "that; the image was smoothed, resized or compressed, or it is a camera's; go back to the raw "
-        "frames where there are any",
+        "that; the image was smoothed, resized or compressed, or it is a camera's; go back to the "
+        "raw frames where there are any",
     )

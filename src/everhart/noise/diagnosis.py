@@ -395,7 +395,10 @@ def _max_shift(frame: NDArray[Any]) -> float:
 
 
 def _ratio(sigma: float, target: float) -> float:
-    return float((sigma / target) ** 2) if target > 0 else math.nan
+    if target <= 0:
+        return math.nan
+    ratio = sigma / target
+    return ratio * ratio
 
 
 def _finite(value: float) -> float | None:
