@@ -6,6 +6,7 @@ limit of its own, which is global state and below the size of honest micrographs
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from everhart.io.warning import warn
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
-__all__ = ["bitmap_pixels", "bitmap_resolution", "broken"]
+__all__ = ["bitmap_pixels", "bitmap_resolution", "broken", "in_short"]
 
 # Pillow mode -> (bands, bytes a band) once decoded
 _MODES = {
@@ -137,9 +138,14 @@ def bitmap_resolution(path: Path, info: dict[str, Any]) -> Calibration | None:
     return from_resolution(path, y, x, NM_PER_UNIT["inch"])
 
 
+def in_short(error: Exception) -> str:
+    """Return what an error says in a few words, or its kind if it says nothing."""
+    said = textwrap.shorten(str(error), 100, placeholder=" ...").rstrip(".")
+    return said or type(error).__name__
+
+
 def broken(path: Path, error: Exception) -> FileFormatError:
     """Make the error for a file that a decoder gave up on."""
-    said = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
     return FileFormatError(
-        f"{path} is broken or truncated ({said}): get the file again from its source."
+        f"{path} is broken or truncated ({in_short(error)}): get the file again from its source."
     )

@@ -54,7 +54,7 @@ def array_layout(path: Path, shape: Sequence[int]) -> PlaneLayout:
     FileFormatError
         If the array is empty or has another number of axes.
     """
-    if 0 not in shape:
+    if all(n > 0 for n in shape):
         if len(shape) == 2:
             return PlaneLayout(frames=1, height=shape[0], width=shape[1], bands=1)
         if len(shape) == 3 and shape[2] in (1, 3, 4) and min(shape[:2]) > 4:

@@ -83,7 +83,7 @@ class Limits:
         self._at_most(name, "pixels an image", pixels, self.max_pixels_per_plane,
                       "max_pixels_per_plane", f"{height} x {width} = ")  # fmt: skip
         self._at_most(name, "colour bands", bands, self.max_bands, "max_bands")
-        self._at_most(name, "frames", frames, self.max_frames, "max_frames")
+        self.check_frames(name, frames)
         self._at_most(name, "bytes decoded", decoded, self.max_decoded_bytes, "max_decoded_bytes")
         ratio = decoded / max(file_bytes, 1)
         if decoded > self.ratio_free_bytes and ratio > self.max_ratio:
@@ -93,6 +93,23 @@ class Limits:
                 f"{self.max_ratio:g} is allowed; if you trust it, read it with "
                 f"limits=Limits(max_ratio={_rounded_up(ratio):,})."
             )
+
+    def check_frames(self, name: str, frames: int) -> None:
+        """Check a number of frames or pages, before each of them is looked at.
+
+        Parameters
+        ----------
+        name
+            What the file is called in the error.
+        frames
+            The claimed number.
+
+        Raises
+        ------
+        LimitError
+            If there are more than `max_frames`.
+        """
+        self._at_most(name, "frames", frames, self.max_frames, "max_frames")
 
     @staticmethod
     def _at_most(

@@ -80,16 +80,24 @@ def from_json(text: str) -> Record | None:
     try:
         # Other programs put lines of their own before and after the JSON.
         record = json.JSONDecoder().raw_decode(text, text.index("{"))[0][RECORD_KEY]
-        size = record["pixel_size_nm"]
+        shape = tuple(int(n) for n in record["shape"])
+        rows = int(record["data_bar_rows"])
         return Record(
-            shape=tuple(int(n) for n in record["shape"]),
-            pixel_size_nm=None if size is None else (float(size[0]), float(size[1])),
-            data_bar_rows=int(record["data_bar_rows"]),
+            shape=shape,
+            pixel_size_nm=_size(record["pixel_size_nm"]),
+            data_bar_rows=rows if 0 <= rows < shape[-2] else 0,
             history=tuple(HistoryEntry.from_dict(entry) for entry in record["history"]),
             metadata=dict(record["metadata"]),
         )
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
         return None
+
+
+def _size(value: Any) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    y, x = float(value[0]), float(value[1])
+    return (y, x) if 0 < y < math.inf and 0 < x < math.inf else None
 
 
 def plain(value: Any) -> Any:

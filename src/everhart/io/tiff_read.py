@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from everhart.errors import EverhartError, FileFormatError
-from everhart.io.bitmap import broken
+from everhart.io.bitmap import broken, in_short
 from everhart.io.calibration import with_sources
 from everhart.io.grey import bands_to_grey, palette_to_grey
 from everhart.io.limits import Limits
@@ -50,6 +51,8 @@ def read_tiff(path: Path, limits: Limits) -> Micrograph:
 
     try:
         with tifffile.TiffFile(path) as file:
+            limits.check_frames(str(path), len(file.pages))
+            _no_page_lost(path, file)
             series = _main_series(path, file)
             _check(path, series, limits)
             pixels = _grey(path, series)
@@ -69,6 +72,21 @@ def read_tiff(path: Path, limits: Limits) -> Micrograph:
         data_bar_source=tags.data_bar_source,
         record=tags.record,
     )
+
+
+def _no_page_lost(path: Path, file: Any) -> None:
+    """Check that the chain of pages has an end: tifffile stops where it breaks off."""
+    layout, handle = file.tiff, file.filehandle
+    offset = file.pages[-1].offset
+    handle.seek(offset)
+    (n_tags,) = struct.unpack(layout.tagnoformat, handle.read(layout.tagnosize))
+    handle.seek(offset + layout.tagnosize + n_tags * layout.tagsize)
+    (following,) = struct.unpack(layout.offsetformat, handle.read(layout.offsetsize))
+    if following:
+        raise FileFormatError(
+            f"{path} is truncated or broken: after {len(file.pages)} pages there should be more, "
+            f"at byte {following:,}; get the file again from its source."
+        )
 
 
 def _main_series(path: Path, file: Any) -> Any:
@@ -96,7 +114,10 @@ def _series(path: Path, file: Any) -> list[Any]:
         return list(file.series)
     except Exception as error:
         alike = [page for page in pages if page.hash == pages[0].hash]
-        warn(path, f"has a description that cannot be understood ({error}); its pages were read")
+        warn(
+            path,
+            f"has a description that cannot be understood ({in_short(error)}); its pages were read",
+        )
         first = alike[0].aspage()
         shape = (len(alike), *first.shape)
         return [tifffile.TiffPageSeries(alike, shape, first.dtype, "I" + first.axes)]
@@ -196,7 +217,8 @@ def _inverted(path: Path, pixels: NDArray[Any], bits: int) -> NDArray[Any]:
     if pixels.dtype.kind == "b":
         return ~pixels
     if pixels.dtype.kind == "u":
-        return np.subtract(2**bits - 1, pixels, dtype=pixels.dtype)
+        white = pixels.dtype.type(2**bits - 1)
+        return np.asarray(white - pixels)
     warn(path, f"says that white is zero, which is not defined for {pixels.dtype}; not inverted")
     return pixels
 

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from everhart.io.bitmap import in_short
 from everhart.io.calibration import (
     NM_PER_UNIT,
     Calibration,
@@ -98,8 +99,7 @@ def _guarded(path: Path, what: str, understand: Callable[[], Any]) -> Any:
     try:
         return understand()
     except Exception as error:  # a vendor's tag can hold anything
-        said = (str(error).splitlines() or [""])[0] or type(error).__name__
-        warn(path, f"has {what} metadata that cannot be understood ({said}); ignored")
+        warn(path, f"has {what} metadata that cannot be understood ({in_short(error)}); ignored")
         return None
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from everhart.errors import FileFormatError
+from everhart.io.bitmap import broken
 from everhart.io.grey import array_layout, bands_to_grey
 from everhart.io.limits import Limits
 from everhart.io.registry import Format
@@ -55,9 +56,8 @@ def _header(path: Path, file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]
             return np.lib.format.read_array_header_1_0(file)
         if version == (2, 0):
             return np.lib.format.read_array_header_2_0(file)
-    except (ValueError, EOFError) as error:
-        first_line = str(error).splitlines()[0]
-        raise FileFormatError(f"{path} has a broken NPY header: {first_line}.") from error
+    except Exception as error:  # the header is Python text: its parser raises many things
+        raise broken(path, error) from error
     # Version 3 differs in the names of record fields only, which an image has not.
     raise FileFormatError(
         f"{path} is an NPY file of version {version[0]}.{version[1]}: 1.0 and 2.0 are read; "
