@@ -378,7 +378,7 @@ def _grains(rng: np.random.Generator, shape: tuple[int, int]) -> Image:
     found = cKDTree(seeds).query(np.stack([y.ravel(), x.ravel()], axis=1), k=2)
     distance, nearest = np.asarray(found[0]), np.asarray(found[1])
     gap: Image = np.subtract(distance[:, 1], distance[:, 0], dtype=np.float32).reshape(shape)
-    level = rng.uniform(0.2, 1, seeds.shape[0]).astype(np.float32)
+    level = np.asarray(rng.uniform(0.2, 1, len(seeds)), np.float32)
     cells = nearest.reshape(*shape, 2)
     # Half and half at the boundary: the two cells' mean, weighted by the distance to it.
     own = np.clip(0.5 + gap / 2, 0, 1)

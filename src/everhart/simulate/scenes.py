@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -81,14 +82,21 @@ def simulate(
     if rng is not None and seed is not None:
         raise UsageError("Both seed and rng were given: give one of them.")
     make = SCENES[scene_name]
-    known = [
-        name
-        for name in inspect.signature(make).parameters
+    known = {
+        name: parameter.default
+        for name, parameter in inspect.signature(make).parameters.items()
         if name not in ("rng", "shape", "pixel_size_nm", "defects")
-    ]
-    for name in parameters:
+    }
+    for name, value in parameters.items():
         if name not in known:
             raise unknown_name(f"parameter of the scene {scene_name!r}", name, known)
+        numeric = isinstance(known[name], int | float) or (
+            known[name] is None and value is not None
+        )
+        if numeric and (isinstance(value, bool) or not isinstance(value, Real)):
+            raise UsageError(
+                f"{name} = {value!r} was given for the scene {scene_name!r}: give a number."
+            )
     if shape is not None:
         parameters["shape"] = shape
     return make(

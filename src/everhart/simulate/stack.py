@@ -79,7 +79,8 @@ def stack(
     shape
         ``(H, W)`` in pixels.
     pixel_size_nm
-        Square pixels, in nm; 0.1 where None.
+        Square pixels, in nm; where None, 0.1 nm for 512 x 512 pixels and in inverse
+        proportion to the shorter side.
     fins
         Number of fins; 0 for a planar stack.
     fin_width_nm, fin_height_nm, fin_taper
@@ -113,7 +114,9 @@ def stack(
         high-k/oxide, oxide/substrate or trench oxide); labels as in `STACK_CLASSES`.
     """
     height, width = checked_shape(shape)
-    pixel = checked_pixel_size(0.1 if pixel_size_nm is None else pixel_size_nm)
+    if pixel_size_nm is None:
+        pixel_size_nm = 51.2 / min(height, width)
+    pixel = checked_pixel_size(pixel_size_nm)
     nm = pixel[0]
     if int(fins) != fins or fins < 0:
         raise UsageError(f"fins = {fins!r} was given: give a whole number >= 0.")
