@@ -63,18 +63,27 @@ def estimate_shift(
     >>> bool(np.allclose(shift, (-2.25, 1.5), atol=0.05))
     True
     """
-    from scipy.fft import irfft2, rfft2
     from scipy.ndimage import gaussian_filter
+    from scipy.ndimage import shift as spline_shift
 
     a, b = _pair(moving, reference)
+    a, b = (gaussian_filter(image, blur_px, mode="nearest") for image in (a, b))
+    found = _correlation_peak(a, b, max_shift_px)
+    # The taper stands still while the content moves, which draws the peak towards no shift:
+    # 0.2 px at a shift of 10 in small images. Once the shift is taken out, so is the bias.
+    if any(found):
+        closer = spline_shift(a, found, order=3, mode="nearest")
+        rest = _correlation_peak(closer, b, 2.0)
+        found = (found[0] + rest[0], found[1] + rest[1])
+    return round(found[0], 2), round(found[1], 2)
+
+
+def _correlation_peak(a: Array, b: Array, max_shift_px: float | None) -> tuple[float, float]:
+    """Return the shift at which the tapered images correlate best."""
+    from scipy.fft import irfft2, rfft2
+
     window = np.outer(_taper(a.shape[0]), _taper(a.shape[1]))
-
-    def prepare(image: Array) -> Array:
-        blurred = gaussian_filter(image, blur_px, mode="nearest")
-        centred: Array = (blurred - np.average(blurred, weights=window)) * window
-        return centred
-
-    a, b = prepare(a), prepare(b)
+    a, b = ((image - np.average(image, weights=window)) * window for image in (a, b))
     spectrum = rfft2(b) * np.conj(rfft2(a))
     correlation = irfft2(spectrum, s=a.shape)
     if np.ptp(correlation) <= 1e-12 * a.size:
@@ -87,7 +96,7 @@ def estimate_shift(
     centre = [float(p - n if p > n // 2 else p) for p, n in zip(peak, a.shape, strict=True)]
     for step in (0.25, 0.05, 0.01):
         centre = _finer_peak(spectrum, a.shape, centre, step)
-    return float(centre[0]), float(centre[1])
+    return centre[0], centre[1]
 
 
 def _finer_peak(

@@ -24,15 +24,9 @@ from everhart.restore.network import (
     RestorationUNetConfig,
 )
 from everhart.restore.sources import Sample, Source, SourceConfig, augment, load_source
-from everhart.training import (
-    ModelCard,
-    ModelHeader,
-    OptimiserConfig,
-    TrainingTask,
-    fit,
-    load_config,
-    save_model,
-)
+from everhart.training.config import OptimiserConfig, load_config
+from everhart.training.engine import TrainingTask, fit
+from everhart.training.model_file import ModelCard, ModelHeader, save_model
 
 GREY_RANGE = 5.0
 """Range that SSIM losses take, in standard deviations of the image."""
