@@ -10,7 +10,7 @@ import typer
 from everhart.cli.options import Inputs, JsonPath, Overwrite, PixelSize, with_parameters_of
 from everhart.cli.outputs import check_outputs, write_json
 from everhart.cli.progress import progress_bar
-from everhart.cli.run import describe, say_error
+from everhart.cli.run import command_line, describe, say_error
 from everhart.errors import EverhartError, UsageError
 from everhart.operations import OPERATIONS
 
@@ -99,7 +99,7 @@ def compare(
                 say_error(f"{source.name}: {describe(error)}")
     if not compared:
         raise EverhartError(f"None of the {len(sources)} images could be compared.")
-    comparison = Comparison(tuple(compared), provenance=provenance(_command()))
+    comparison = Comparison(tuple(compared), provenance=provenance(command_line()))
     write_html(comparison, report, overwrite=overwrite)
     for path in outputs[1:]:
         write_json(path, comparison.to_dict(), overwrite=overwrite)
@@ -136,10 +136,3 @@ def _for_each(files: list[Path] | None, sources: list[Path], option: str) -> lis
             "all, or one for each in the same order."
         )
     return list(files)
-
-
-def _command() -> str:
-    import shlex
-    import sys
-
-    return shlex.join(["everhart", *sys.argv[1:]])

@@ -11,6 +11,7 @@ import typer
 from everhart.cli.options import Overwrite
 from everhart.cli.outputs import check_outputs, make_folder, write_json
 from everhart.cli.progress import progress_bar
+from everhart.cli.run import command_line
 from everhart.restore.names import CLASSICAL, SHIPPED
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def demo(
     learned = compared.methods[-1]
     classical = max(compared.methods[:-1], key=lambda result: result.figures["affine_psnr_db"])
     write(_sheet(compared, classical, learned), outputs["side-by-side.png"], overwrite=overwrite)
-    comparison = Comparison((compared,), provenance())
+    comparison = Comparison((compared,), provenance(command_line()))
     write_html(comparison, outputs["report.html"], overwrite=overwrite)
     write_json(record, comparison.to_dict(), overwrite=overwrite)
 

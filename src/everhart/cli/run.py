@@ -7,14 +7,17 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any, Final
 
-__all__ = ["DEBUG_VARIABLE", "describe", "run", "say_error"]
+__all__ = ["DEBUG_VARIABLE", "command_line", "describe", "run", "say_error"]
 
 DEBUG_VARIABLE: Final = "EVERHART_DEBUG"
 """Environment variable that asks for tracebacks."""
 
 _STOPPED: Final = 130  # what shells give to a process that SIGINT ended
+
+_words: ContextVar[tuple[str, ...]] = ContextVar("_words", default=())
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -25,6 +28,7 @@ def run(argv: Sequence[str] | None = None) -> int:
 
     command = typer.main.get_command(app)
     words = None if argv is None else list(argv)
+    _words.set(tuple(sys.argv[1:] if words is None else words))
     try:
         with _short_warnings():
             status = command.main(args=words, prog_name="everhart", standalone_mode=False)
@@ -42,6 +46,18 @@ def run(argv: Sequence[str] | None = None) -> int:
     if status == _STOPPED:
         return _stopped()
     return status if isinstance(status, int) else 0
+
+
+def command_line() -> str:
+    """Return the command that is being run, quoted so that it can be run again."""
+    words = ["everhart", *_words.get()]
+    if os.name == "nt":
+        import subprocess
+
+        return subprocess.list2cmdline(words)
+    import shlex
+
+    return shlex.join(words)
 
 
 def say_error(message: str) -> None:
