@@ -335,6 +335,10 @@ def _lattice(
 
 
 def _kind_shares(kind: str | Mapping[str, float]) -> dict[str, float]:
+    if not isinstance(kind, str | Mapping):
+        raise UsageError(
+            f"kind = {kind!r} was given: give one of {', '.join(HOLE_KINDS)}, or a share for each."
+        )
     shares = {kind: 1.0} if isinstance(kind, str) else {str(k): float(v) for k, v in kind.items()}
     for name in shares:
         if name not in HOLE_KINDS:
