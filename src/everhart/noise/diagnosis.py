@@ -391,7 +391,7 @@ def _scale(image: NDArray[Any], noise: NoiseEstimate) -> tuple[tuple[float, floa
 
 
 def _max_shift(frame: NDArray[Any]) -> float:
-    return min(_MAX_SHIFT_PX, min(frame.shape) / 4)
+    return float(min(_MAX_SHIFT_PX, min(frame.shape) / 4))
 
 
 def _ratio(sigma: float, target: float) -> float:

@@ -33,7 +33,7 @@ Float32 = NDArray[np.float32]
 METHODS: tuple[str, ...] = CLASSICAL
 
 _TILE = 1024  # bounds the memory: about 20 times a tile in the hungriest method (wavelet)
-_SAMPLE = 160  # side of the parts of the image on which parameters are tried out
+_SAMPLE = 112  # side of the parts of the image on which parameters are tried out
 _SAMPLES = 3  # ... in each direction
 
 
@@ -62,12 +62,12 @@ _METHODS: Mapping[str, _Method] = {
     ),
     "bilateral": _Method(
         filters.bilateral,
-        {"sigma_px": (1.4, 2.0, 2.8, 4.0), "strength": (2.0, 3.0, 4.0, 6.0)},
+        {"sigma_px": (1.0, 1.4, 2.0, 2.8, 4.0), "strength": (2.0, 3.0, 4.0, 6.0, 9.0)},
         lambda p: math.ceil(3 * p["sigma_px"]) + 1,
     ),
     "nlm": _Method(
         filters.nlm,
-        {"strength": (0.5, 0.7, 0.9, 1.2), "patch_px": (3, 5, 7, 9)},
+        {"strength": (0.5, 0.7, 0.9, 1.2), "patch_px": (5, 7, 9)},
         lambda p: int(p["patch_px"]) // 2 + filters.NLM_REACH_PX + 1,
     ),
     "tv": _Method(filters.tv, {"weight": (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)}, lambda _: 32),
