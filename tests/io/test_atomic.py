@@ -34,9 +34,14 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(
 ) -> None:
     target = tmp_path / "result.txt"
     target.write_text("old")
-    with pytest.raises(type(error)), atomic_path(target, overwrite=True) as temporary:
-        temporary.write_text("half of the new")
-        raise error
+
+    def fail_halfway() -> None:
+        with atomic_path(target, overwrite=True) as temporary:
+            temporary.write_text("half of the new")
+            raise error
+
+    with pytest.raises(type(error)):
+        fail_halfway()
     assert target.read_text() == "old"
     assert names(tmp_path) == ["result.txt"]
 
@@ -62,9 +67,14 @@ def test_a_file_that_appears_in_the_meantime_is_not_replaced(
 
         monkeypatch.setattr(os, "link", refuse)
     target = tmp_path / "a.txt"
-    with pytest.raises(OutputExistsError), atomic_path(target) as temporary:
-        temporary.write_text("ours")
-        target.write_text("theirs")
+
+    def write_too_late() -> None:
+        with atomic_path(target) as temporary:
+            temporary.write_text("ours")
+            target.write_text("theirs")
+
+    with pytest.raises(OutputExistsError):
+        write_too_late()
     assert target.read_text() == "theirs"
     assert names(tmp_path) == ["a.txt"]
 

@@ -91,7 +91,7 @@ class Limits:
                 f"{name} claims {height} x {width} pixels, {decoded:,} bytes decoded, from a file "
                 f"of {file_bytes:,} bytes: {math.ceil(ratio):,} times its size, where "
                 f"{self.max_ratio:g} is allowed; if you trust it, read it with "
-                f"limits=Limits(max_ratio={_rounded_up(ratio):,})."
+                f"limits=Limits(max_ratio={_rounded_up(ratio):_})."
             )
 
     def check_frames(self, name: str, frames: int) -> None:

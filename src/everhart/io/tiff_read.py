@@ -55,6 +55,7 @@ def read_tiff(path: Path, limits: Limits) -> Micrograph:
             _no_page_lost(path, file)
             series = _main_series(path, file)
             _check(path, series, limits)
+            _no_frame_lost(path, file, series)
             pixels = _grey(path, series)
             tags = tags_of(path, file, series, pixels.shape)
             record = tags.record
@@ -128,8 +129,8 @@ def _check(path: Path, series: Any, limits: Limits) -> None:
     page = series.keyframe
     if page.dtype is None or page.dtype.kind not in "buif":
         raise FileFormatError(
-            f"{path} holds pixels of {page.bitspersample} bits in sample format "
-            f"{page.sampleformat}: integers and floats of 8 to 64 bits and 1-bit images are read."
+            f"{path} holds pixels that are neither integers nor floats of a usual size: "
+            "integers and floats of 8 to 64 bits and 1-bit images are read."
         )
     if page.imagedepth > 1:
         raise FileFormatError(f"{path} holds volumetric pages: export it as a stack of pages.")
@@ -172,6 +173,24 @@ def _check(path: Path, series: Any, limits: Limits) -> None:
                 "again from its source."
             )
         _all_there(path, max(o + c for o, c in zip(offsets, counts, strict=False)), size)
+
+
+def _no_frame_lost(path: Path, file: Any, series: Any) -> None:
+    """Check ImageJ's large stacks, whose frames follow the first without pages of their own."""
+    try:
+        promised = int((file.imagej_metadata or {}).get("images", 1))
+    except Exception:  # a broken description; the tags are judged later
+        return
+    frames = len(series.pages)
+    page = series.keyframe
+    if promised <= frames or page.compression != 1 or series.dataoffset is None:
+        return
+    if series.size >= promised * page.size:
+        return
+    size = path.stat().st_size
+    if size - series.dataoffset >= 2 * page.nbytes * frames:
+        _all_there(path, series.dataoffset + promised * page.nbytes, size)
+    warn(path, f"says that it holds {promised} frames, and {frames} are there; these were read")
 
 
 def _all_there(path: Path, end: int, size: int) -> None:
