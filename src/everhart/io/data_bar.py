@@ -29,7 +29,7 @@ _EXACT = 0.012
 _CONTRAST = 0.35
 # Part of a row that is background: at least this in a bar, at most that in specimen.
 _IN_BAR, _IN_FIELD = 0.45, 0.35
-_BLANK = 0.93
+_BLANK, _EMPTY = 0.93, 0.985
 # Part of a row of letters that is either background or text.
 _TWO_LEVELS = 0.8
 _COLUMNS = 2048  # more columns than this tell nothing more and cost time
@@ -142,11 +142,17 @@ def _top(
         and part[max(0, top - 4) : top].mean() <= _IN_FIELD
     ):
         return top
-    # The specimen above is of the same level (black, or saturated): only a line drawn across
-    # the image can show where the bar begins.
+    # The specimen above is of the same level (black, or saturated): a line drawn across the
+    # image can show where the bar begins.
     across = np.flatnonzero(text.mean(axis=1) >= 0.98)
     across = across[(across <= bottom - lowest) & (across >= bottom - highest)]
-    return int(across[0]) if across.size else None
+    if across.size:
+        return int(across[0])
+    # Or its first rows are empty, and noise leaves no row of the specimen so.
+    empty = np.flatnonzero(part >= _EMPTY)
+    if empty.size and lowest <= bottom - empty[0] <= highest and part[: empty[0]].max() <= 0.9:
+        return int(empty[0])
+    return None
 
 
 def _bottom(drawn: NDArray[np.bool_], height: int) -> int:
