@@ -29,6 +29,11 @@ class Curves:
             earlier = pd.read_csv(self.csv)
             self.table = earlier[earlier["step"] <= keep_steps].reset_index(drop=True)
 
+    @property
+    def last_step(self) -> int:
+        """Step of the last row; 0 for an empty table."""
+        return int(self.table["step"].iloc[-1]) if len(self.table) else 0
+
     def add(self, row: Mapping[str, float]) -> None:
         """Append a row, which has a ``step``, and write the CSV."""
         self.table = pd.concat([self.table, pd.DataFrame([dict(row)])], ignore_index=True)

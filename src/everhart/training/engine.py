@@ -139,6 +139,8 @@ class _CurveWriter(Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         del pl_module
         assert self.curves is not None
+        if trainer.global_step <= self.curves.last_step:
+            return  # Lightning ends the checkpointed epoch once more when it resumes
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         metrics.pop("running_loss", None)
         self.curves.add({"step": trainer.global_step, **metrics})
