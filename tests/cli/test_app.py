@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
@@ -17,7 +16,17 @@ from everhart.cli import main
 from everhart.cli import run as run_module
 from everhart.cli.app import COMMANDS
 
-HEAVY = ("torch", "lightning", "scipy", "skimage", "cv2", "pandas", "matplotlib", "tifffile", "jinja2")
+HEAVY = (
+    "torch",
+    "lightning",
+    "scipy",
+    "skimage",
+    "cv2",
+    "pandas",
+    "matplotlib",
+    "tifffile",
+    "jinja2",
+)
 
 
 def python(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -106,10 +115,10 @@ def test_wrong_calls_are_one_sentence_and_status_2(run, words, said, tmp_path, m
 def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     from everhart.cli import models
 
-    def broken(**_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(models, "check_outputs", lambda *a, **k: broken())
+    monkeypatch.setattr(models, "check_outputs", broken)
 
 
 @pytest.mark.parametrize(
@@ -170,5 +179,3 @@ def test_main_takes_the_words_of_the_process(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["everhart", "--version"])
     assert main() == 0
     assert capsys.readouterr().out.startswith("everhart ")
-
-

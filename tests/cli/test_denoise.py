@@ -238,7 +238,7 @@ def test_progress_only_on_a_terminal(run, folder: Path, tmp_path: Path, monkeypa
     piped = run("denoise", folder, "-o", tmp_path / "one", *QUICK)
     assert "\x1b[" not in piped.err
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(type(sys.stderr), "isatty", lambda self: True, raising=False)
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda _: True, raising=False)
     shown = run("denoise", folder, "-o", tmp_path / "two", *QUICK)
     assert "denoise" in shown.err
     assert "\x1b[" in shown.err

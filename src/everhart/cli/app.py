@@ -86,7 +86,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from everhart import __version__
+        from everhart.micrograph import __version__
 
         typer.echo(f"everhart {__version__}")
         raise typer.Exit
