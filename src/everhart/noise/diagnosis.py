@@ -124,7 +124,7 @@ def diagnose(
     ----------
     image
         One image ``(H, W)``, or repeated frames of one field: a stack ``(N, H, W)`` or a sequence
-        of images. With a single image the noise is estimated
+        of images; NaN where there are no pixels. With a single image the noise is estimated
         (:func:`everhart.noise.estimate_noise`). With frames it is measured, on their differences
         after registration to sub-pixel; nothing of the specimen is in those. Frames are
         moved by Fourier phases, which leave the noise's spectrum as it is.
@@ -165,9 +165,9 @@ def diagnose(
             "noise needs at least 16 x 16."
         )
     if reference is not None:
-        report = _against_reference(frames[0], np.asarray(field_of(reference)))
+        report = _against_reference(_filled(frames[0]), _filled(np.asarray(field_of(reference))))
     elif len(frames) > 1:
-        report = _from_frames(frames)
+        report = _from_frames(_filled(frames))
     else:
         report = _from_single(frames[0])
     return replace(report, advice=advise(report.noise, report.n_frames, report.psnr_db))
@@ -186,6 +186,18 @@ def _frames(image: Any) -> NDArray[Any]:
             "one format; diagnose other images one by one."
         )
     return np.concatenate(views)
+
+
+def _filled(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return pixels with the median in place of NaN and infinities, which spread in a spectrum."""
+    finite = np.isfinite(pixels)
+    if finite.all():
+        return pixels
+    if not finite.any():
+        raise UsageError(
+            "An image without a single finite pixel was given: there is no noise in it."
+        )
+    return np.where(finite, pixels, np.median(pixels[finite]))
 
 
 def _from_single(image: NDArray[Any]) -> NoiseReport:
