@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from everhart import read
 from everhart.align import register_pair
+from everhart.io import read
 from everhart.simulate import Microscope, NoiseModel
 from everhart.simulate.fit import fit_noise_moments
 from everhart.simulate.residuals import PatchMoments, flat_patches, patch_moments
@@ -180,8 +180,9 @@ def main() -> None:
             for values in (everything.along, predicted.along, everything.down, predicted.down)
         ]
         print(
-            f"\nAll {everything.n_patches} patches with less than 0.2 % clipped, lags 1 to 3: along "
-            f"{rounded[0]} (simulated {rounded[1]}), down {rounded[2]} (simulated {rounded[3]}).\n"
+            f"\nAll {everything.n_patches} patches with less than 0.2 % clipped, lags 1 to 3: "
+            f"along {rounded[0]} (simulated {rounded[1]}), "
+            f"down {rounded[2]} (simulated {rounded[3]}).\n"
         )
 
 

@@ -17,10 +17,11 @@ from everhart.simulate.components import (
     Dose,
     Scan,
 )
-from everhart.simulate.fit import NoiseModel, fit_noise
+from everhart.simulate.fit import fit_noise
 from everhart.simulate.lines import lines
 from everhart.simulate.microscope import Microscope
 from everhart.simulate.nand import nand
+from everhart.simulate.noise_model import NoiseModel
 from everhart.simulate.particles import particles
 from everhart.simulate.presets import preset_names
 from everhart.simulate.random_scenes import random_scene
