@@ -51,8 +51,7 @@ def read_tiff(path: Path, limits: Limits) -> Micrograph:
 
     try:
         with tifffile.TiffFile(path) as file:
-            limits.check_frames(str(path), len(file.pages))
-            _no_page_lost(path, file)
+            _no_page_lost(path, file, limits)
             series = _main_series(path, file)
             _check(path, series, limits)
             _no_frame_lost(path, file, series)
@@ -75,19 +74,31 @@ def read_tiff(path: Path, limits: Limits) -> Micrograph:
     )
 
 
-def _no_page_lost(path: Path, file: Any) -> None:
-    """Check that the chain of pages has an end: tifffile stops where it breaks off."""
-    layout, handle = file.tiff, file.filehandle
-    offset = file.pages[-1].offset
-    handle.seek(offset)
-    (n_tags,) = struct.unpack(layout.tagnoformat, handle.read(layout.tagnosize))
-    handle.seek(offset + layout.tagnosize + n_tags * layout.tagsize)
-    (following,) = struct.unpack(layout.offsetformat, handle.read(layout.offsetsize))
+def _no_page_lost(path: Path, file: Any, limits: Limits) -> None:
+    """Follow the chain of pages to its end: tifffile stops where it breaks off."""
+    layout = file.tiff
+    size = path.stat().st_size
+    seen: set[int] = set()
+    following = file.pages.first.offset
+    with path.open("rb") as handle:
+        while following and following not in seen:
+            seen.add(following)
+            handle.seek(following)
+            count = handle.read(layout.tagnosize)
+            if len(count) < layout.tagnosize:
+                break
+            (n_tags,) = struct.unpack(layout.tagnoformat, count)
+            handle.seek(following + layout.tagnosize + n_tags * layout.tagsize)
+            pointer = handle.read(layout.offsetsize)
+            if len(pointer) < layout.offsetsize:
+                break
+            (following,) = struct.unpack(layout.offsetformat, pointer)
     if following:
         raise FileFormatError(
-            f"{path} is truncated or broken: after {len(file.pages)} pages there should be more, "
-            f"at byte {following:,}; get the file again from its source."
+            f"{path} is truncated or broken: its list of pages breaks off after {len(seen)}, at "
+            f"byte {following:,} of {size:,}; get the file again from its source."
         )
+    limits.check_frames(str(path), len(seen))
 
 
 def _main_series(path: Path, file: Any) -> Any:
@@ -110,10 +121,10 @@ def _series(path: Path, file: Any) -> list[Any]:
     """List the series; pages of one shape are one where the description misleads tifffile."""
     import tifffile
 
-    pages = list(file.pages)
     try:
         return list(file.series)
     except Exception as error:
+        pages = list(file.pages)
         alike = [page for page in pages if page.hash == pages[0].hash]
         warn(
             path,
