@@ -152,7 +152,7 @@ def structured_point(image: Float32, size_px: int) -> tuple[int, int]:
     from scipy.ndimage import gaussian_gradient_magnitude, uniform_filter
 
     gradient = gaussian_gradient_magnitude(np.nan_to_num(image), 2.0, mode="nearest")
-    gradient = np.minimum(gradient, np.percentile(gradient, 98))
+    gradient = np.minimum(gradient, max(np.percentile(gradient, 98), gradient.max() / 4))
     height, width = image.shape
     side_y, side_x = min(size_px, height), min(size_px, width)
     mean = uniform_filter(gradient, (side_y, side_x), mode="nearest")
