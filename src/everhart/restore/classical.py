@@ -56,7 +56,7 @@ _METHODS: Mapping[str, _Method] = {
     ),
     "gaussian": _Method(
         filters.gaussian,
-        {"sigma_px": (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)},
+        {"sigma_px": (0.5, 0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0, 2.4, 2.8, 4.0)},
         lambda p: math.ceil(4 * p["sigma_px"]) + 1,
         stabilise=False,
     ),
@@ -70,7 +70,7 @@ _METHODS: Mapping[str, _Method] = {
         {"strength": (0.5, 0.7, 0.9, 1.2), "patch_px": (5, 7, 9)},
         lambda p: int(p["patch_px"]) // 2 + filters.NLM_REACH_PX + 1,
     ),
-    "tv": _Method(filters.tv, {"weight": (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)}, lambda _: 32),
+    "tv": _Method(filters.tv, {"weight": (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)}, lambda _: 48),
     "wavelet": _Method(
         filters.wavelet,
         {"strength": (0.7, 1.0, 1.4, 2.0, 2.8)},
