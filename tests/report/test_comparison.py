@@ -190,12 +190,17 @@ def test_wrong_calls(noisy, arguments, said):
         compare(call.pop("images"), call.pop("methods"), **call)
 
 
-def test_data_range():
-    assert default_data_range(np.zeros(3, np.uint8), None) == 255
-    assert default_data_range(np.zeros(3, bool), None) == 1
-    reference = np.array([100.0, 900.0, np.nan], np.float32)
-    assert default_data_range(np.zeros(3, np.uint16), reference) == 800
-    assert default_data_range(np.full(3, 5, np.uint16), None) == 1
+def test_data_range(rng):
+    assert default_data_range(np.zeros((9, 9), np.uint8), None) == 255
+    assert default_data_range(np.zeros((9, 9), bool), None) == 1
+    reference = np.array([[100.0, 900.0, np.nan]], np.float32)
+    assert default_data_range(np.zeros((1, 3), np.uint16), reference) == 800
+    assert default_data_range(np.full((9, 9), 5, np.uint16), None) == 1
+    assert default_data_range(np.full((9, 9), np.nan), None) == 1
+    edge = np.repeat([100.0, 500.0], 50) + np.zeros((100, 1))
+    noisy = edge + rng.normal(0, 50, edge.shape)
+    noisy[3, 4] = np.nan
+    assert default_data_range(noisy, None) == pytest.approx(400, rel=0.2)
 
 
 @pytest.mark.parametrize("shift", [(0.5, -0.5), (0.0, 0.3), (-3.7, 2.2)])

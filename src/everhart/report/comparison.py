@@ -386,7 +386,7 @@ def compare_image(
         frame = np.asarray(_frame(second, 0).field_of_view, np.float32)
         _check_shape(frame, pixels, "second frame")
         judge, fitted["second frame"] = _second_frame_judge(pixels, frame, alignment)
-    level_range = data_range or default_data_range(noisy.pixels, laid)
+    level_range = data_range or default_data_range(noisy.field_of_view, laid)
     correlation = None if clean is not None else _noise_correlation(noisy)
 
     def figures_of(picture: Float32) -> dict[str, float]:

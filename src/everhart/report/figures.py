@@ -161,7 +161,7 @@ def default_data_range(pixels: NDArray[np.generic], reference: Float32 | None) -
     Parameters
     ----------
     pixels
-        Image with its own dtype.
+        Image ``(H, W)`` with its own dtype.
     reference
         Reference, or None.
 
@@ -169,16 +169,23 @@ def default_data_range(pixels: NDArray[np.generic], reference: Float32 | None) -
     -------
     float
         255 for 8-bit images, 1 for bool. Cameras fill 16 bits only in part, and floats have no
-        range of their own: for these the range of the reference's values, or of the image's
-        where there is none.
+        range of their own: for these the range of the reference's values or, where there is
+        none, of the smoothed image's, so that it does not grow with the noise.
     """
     if pixels.dtype == np.uint8:
         return 255.0
     if pixels.dtype == np.bool_:
         return 1.0
     values = np.asarray(pixels if reference is None else reference, np.float64)
-    values = values[np.isfinite(values)]
-    return float(np.ptp(values)) or 1.0 if values.size else 1.0
+    finite = np.isfinite(values)
+    if not finite.any():
+        return 1.0
+    if reference is None:
+        from scipy.ndimage import gaussian_filter
+
+        values = gaussian_filter(np.where(finite, values, np.median(values[finite])), 2.0)
+        return float(np.ptp(values)) or 1.0
+    return float(np.ptp(values[finite])) or 1.0
 
 
 def against_reference(

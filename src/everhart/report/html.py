@@ -19,6 +19,7 @@ from everhart.report.comparison import (
 from everhart.report.cost import HOW_MEASURED
 from everhart.report.figures import FIGURES
 from everhart.report.pictures import (
+    MAX_DETAIL_PX,
     MAX_OVERVIEW_PX,
     contrast_window,
     data_uri,
@@ -35,6 +36,7 @@ __all__ = ["render_html", "write_html"]
 
 REFERENCE = "reference"
 _CELL_PX = 160  # side of the crop at 2:1
+_FEW = 3  # images whose residuals are shown at the full size of the detail
 
 
 def render_html(comparison: Comparison) -> str:
@@ -60,7 +62,8 @@ def render_html(comparison: Comparison) -> str:
         lstrip_blocks=True,
     )
     several = len(comparison.images) > 1
-    images = [_image_view(image, index) for index, image in enumerate(comparison.images)]
+    detail_px = MAX_DETAIL_PX if len(comparison.images) <= _FEW else MAX_DETAIL_PX // 2
+    images = [_image_view(image, index, detail_px) for index, image in enumerate(comparison.images)]
     used = {column["key"] for image in images for column in image["table"]["columns"]}
     return environment.get_template("comparison.html").render(
         title=_title(comparison),
@@ -110,12 +113,12 @@ def _title(comparison: Comparison) -> str:
     return f"{len(comparison.images)} images"
 
 
-def _image_view(image: ImageComparison, index: int) -> dict[str, Any]:
+def _image_view(image: ImageComparison, index: int, detail_px: int) -> dict[str, Any]:
     """Return what the template needs of one image."""
     window = contrast_window(image.noisy.picture, image.reference, np.dtype(image.dtype))
     calm = image.reference if image.reference is not None else image.methods[-1].picture
     centre = structured_point(calm, _CELL_PX)
-    region = detail_region(calm.shape, centre)
+    region = detail_region(calm.shape, centre, detail_px)
     whole_is_enough = max(calm.shape) <= MAX_OVERVIEW_PX
     named = {result.name: result.picture for result in image.results}
     if image.reference is not None:
@@ -174,7 +177,9 @@ def _image_view(image: ImageComparison, index: int) -> dict[str, Any]:
 
 def _shown_first(image: ImageComparison) -> str:
     key = image.headline
-    return image.ranking(key)[0].name if key else image.methods[-1].name
+    if key is None or key == "residual_whiteness":  # which crowns nobody
+        return image.methods[-1].name
+    return image.ranking(key)[0].name
 
 
 def _level(value: float) -> str:
@@ -228,9 +233,14 @@ def _verdict(image: ImageComparison) -> str:
     best, *others = image.ranking(key)
     value = best.values[key]
     if key == "residual_whiteness":
+        words = "Without a reference or a second frame only the removed part can be judged"
+        if not others:
+            return f"{words}: its whiteness is {value:.3f}."
+        calmest, *_ = image.ranking("structure_leakage") or [best]
+        leakage = calmest.values.get("structure_leakage", np.nan)
         return (
-            f"Without a reference or a second frame only the removed part can be judged: that of "
-            f"{best.name} is most like the noise (whiteness {value:.3f})."
+            f"{words}. It is most like the noise for {best.name} (whiteness {value:.3f}) and knows "
+            f"least of the edges for {calmest.name} (leakage {leakage:.3f})."
         )
     how = (
         "affine-matched PSNR against the reference"
