@@ -9,7 +9,8 @@ from everhart._callable_room import make_callable
 from everhart.noise.advice import Advice
 from everhart.noise.correlation import autocorrelation, autocovariance, spectrum
 from everhart.noise.diagnosis import NoiseReport, diagnose
-from everhart.noise.estimate import NoiseEstimate, estimate_noise
+from everhart.noise.estimate import estimate_noise
+from everhart.noise.model import NoiseEstimate
 
 __all__ = [
     "Advice",

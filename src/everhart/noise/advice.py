@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from everhart.noise.estimate import NoiseEstimate
+from everhart.noise.model import NoiseEstimate
 
 __all__ = ["Advice", "advise"]
 

@@ -14,13 +14,8 @@ from everhart.errors import UsageError
 from everhart.micrograph import Micrograph, field_of
 from everhart.noise.advice import Advice, advise
 from everhart.noise.correlation import autocorrelation
-from everhart.noise.estimate import (
-    MAX_LAG_PX,
-    NoiseEstimate,
-    clipping,
-    estimate_noise,
-    mid_grey,
-)
+from everhart.noise.estimate import clipping, estimate_noise, mid_grey
+from everhart.noise.model import MAX_LAG_PX, NoiseEstimate
 
 __all__ = ["NoiseReport", "diagnose"]
 

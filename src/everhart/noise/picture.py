@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from everhart.noise.diagnosis import NoiseReport
-from everhart.noise.estimate import NoiseEstimate
+from everhart.noise.model import NoiseEstimate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

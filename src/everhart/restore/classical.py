@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from everhart.errors import UsageError, unknown_name
-from everhart.noise.estimate import NoiseEstimate, estimate_noise
+from everhart.noise.estimate import estimate_noise
+from everhart.noise.model import NoiseEstimate
 from everhart.restore import _filters as filters
 from everhart.restore.names import CLASSICAL
 from everhart.restore.risk import estimated_risk, noise_probe
