@@ -10,12 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from everhart.errors import EverhartError, UsageError
-from everhart.micrograph import HistoryEntry, Micrograph, __version__
 
 if TYPE_CHECKING:
     from everhart import align, io, metrics, noise, report, restore, simulate
     from everhart.align import estimate_shift
     from everhart.io import read, write
+    from everhart.micrograph import HistoryEntry, Micrograph, __version__
     from everhart.report import compare
     from everhart.restore import denoise
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 # same name (`eh.simulate`, `eh.noise`): importing the room sets the module as an attribute of
 # this package, so such rooms are callable modules (see `everhart._callable_room`).
 _LAZY = {
+    "HistoryEntry": ("everhart.micrograph", "HistoryEntry"),
+    "Micrograph": ("everhart.micrograph", "Micrograph"),
+    "__version__": ("everhart.micrograph", "__version__"),
     "compare": ("everhart.report", "compare"),
     "denoise": ("everhart.restore", "denoise"),
     "estimate_shift": ("everhart.align", "estimate_shift"),
@@ -37,8 +40,18 @@ __all__ = [
     "Micrograph",
     "UsageError",
     "__version__",
-    *sorted(_LAZY),
-    *_ROOMS,
+    "align",
+    "compare",
+    "denoise",
+    "estimate_shift",
+    "io",
+    "metrics",
+    "noise",
+    "read",
+    "report",
+    "restore",
+    "simulate",
+    "write",
 ]
 
 
