@@ -41,7 +41,7 @@ class _FolderConfig(_SourceConfig):
         if "$" in text:
             raise UsageError(
                 f"The folder {self.folder!r} names a variable that is not set: set it, or "
-                " give the folder as data.0.folder=PATH."
+                "give the folder as data.0.folder=PATH."
             )
         path = Path(text).expanduser()
         if not path.is_dir():
