@@ -172,7 +172,7 @@ def loaded_by(statement: str) -> set[str]:
         [sys.executable, "-c", f"import sys; {statement}; print(' '.join(sys.modules))"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=280,  # a busy machine takes its time
         check=True,
     )
     return set(done.stdout.split())

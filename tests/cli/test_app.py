@@ -34,7 +34,7 @@ def python(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, *words],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=280,  # a busy machine takes its time
         check=False,
         env={**os.environ, **environment},
     )
@@ -68,9 +68,9 @@ def test_every_command_has_help_with_an_example(run, name):
     assert COMMANDS[name].summary.rstrip(".").split()[0] in result.out
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_help_of_a_command_imports_no_torch(name):
-    assert "torch" not in loaded_by(f"from everhart.cli import main; main(['{name}', '--help'])")
+def test_help_of_all_commands_imports_no_torch():
+    calls = "; ".join(f"main(['{name}', '--help'])" for name in COMMANDS)
+    assert "torch" not in loaded_by(f"from everhart.cli import main; {calls}")
 
 
 def test_module_and_version():
@@ -168,7 +168,7 @@ def test_a_closed_pipe_is_no_traceback(tmp_path, tiny_model: Path):
         shell=True,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=280,  # a busy machine takes its time
         check=False,
         env={**os.environ, "EVERHART_MODELS": str(tiny_model.parent)},
     )

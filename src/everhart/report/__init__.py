@@ -8,12 +8,10 @@ from everhart.report.comparison import (
     ImageComparison,
     MethodResult,
     Source,
-    compare,
-    compare_image,
-    provenance,
 )
 from everhart.report.cost import Cost
 from everhart.report.html import render_html, write_html
+from everhart.report.run import compare, compare_image, provenance
 
 __all__ = [
     "Alignment",
