@@ -86,7 +86,8 @@ def to_dtype(values: Array, dtype: np.dtype[Any]) -> Array:
         # float64 cannot hold the largest 64-bit integers; stay below them.
         top = np.nextafter(float(info.max), 0) if dtype.itemsize == 8 else float(info.max)
         return np.clip(np.rint(values), float(info.min), top).astype(dtype)
-    return np.asarray(values).astype(dtype)
+    limit = float(np.finfo(dtype).max)  # a smaller float type must not overflow
+    return np.clip(values, -limit, limit).astype(dtype)
 
 
 def fill_non_finite(pixels: Array) -> Array:
