@@ -62,6 +62,38 @@ class RMSELoss(nn.Module):
         return squared.clamp(min=1e-12).sqrt().mean()
 
 
+class PSNRLoss(nn.Module):
+    """Minus the mean over the images of the PSNR, in bel (10 dB).
+
+    Each image counts by the relative improvement of its error, however much noise it has: of
+    the losses here the one that teaches images of little noise best.
+
+    Parameters
+    ----------
+    data_range
+        Range L of the images; it shifts the loss and changes no gradient.
+    floor
+        Squared error, in units of ``data_range^2``, below which nothing is gained (70 dB by
+        default), so that images which are almost restored do not rule the others.
+
+    Examples
+    --------
+    >>> x = torch.zeros(1, 1, 4, 4)
+    >>> round(PSNRLoss()(x + 0.1, x).item(), 3)
+    -2.0
+    """
+
+    def __init__(self, data_range: float = 1.0, floor: float = 1e-7) -> None:
+        super().__init__()
+        self.data_range = data_range
+        self.floor = floor
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Return the loss as a scalar."""
+        squared = ((prediction - target) ** 2).mean((1, 2, 3)) / self.data_range**2
+        return torch.log10(squared + self.floor).mean()
+
+
 class SSIMLoss(nn.Module):
     """One minus the mean SSIM over Gaussian windows (11 x 11, sigma 1.5).
 
@@ -148,6 +180,7 @@ class EdgeLoss(nn.Module):
 LOSSES: dict[str, type[nn.Module]] = {
     "mse": nn.MSELoss,
     "rmse": RMSELoss,
+    "psnr": PSNRLoss,
     "l1": nn.L1Loss,
     "charbonnier": CharbonnierLoss,
     "ssim": SSIMLoss,
@@ -185,7 +218,7 @@ class WeightedLoss(nn.Module):
         self.weights = dict(weights)
         self.terms = nn.ModuleDict()
         for name in self.weights:
-            needs_range = name in ("ssim", "ms_ssim")
+            needs_range = name in ("psnr", "ssim", "ms_ssim")
             self.terms[name] = LOSSES[name](data_range) if needs_range else LOSSES[name]()
 
     def forward(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
