@@ -4,13 +4,14 @@ import pytest
 import torch
 
 from everhart.nn import UNet, UNetConfig
+from everhart.nn.unet import Output
 from everhart.nn.unet import UNetConfig as Config
 
 
 @pytest.mark.parametrize("stem", [1, 2])
-@pytest.mark.parametrize("residual", [False, True])
-def test_shape_and_planes(stem: int, residual: bool) -> None:
-    config = UNetConfig(in_channels=2, widths=(8, 12, 16), stem=stem, residual=residual)
+@pytest.mark.parametrize("output", ["direct", "residual", "blend"])
+def test_shape_and_planes(stem: int, output: Output) -> None:
+    config = UNetConfig(in_channels=2, widths=(8, 12, 16), stem=stem, output=output)
     net = UNet(config)
     out = net(torch.randn(2, 2, 4 * config.stride, 3 * config.stride))
     assert out.shape == (2, 1, 4 * config.stride, 3 * config.stride)
@@ -18,12 +19,12 @@ def test_shape_and_planes(stem: int, residual: bool) -> None:
 
 def test_residual_network_starts_as_the_identity() -> None:
     x = torch.randn(1, 1, 32, 32)
-    assert torch.equal(UNet(UNetConfig(widths=(8, 16), residual=True))(x), x)
+    assert torch.equal(UNet(UNetConfig(widths=(8, 16), output="residual"))(x), x)
 
 
 @pytest.mark.parametrize(
     "config",
-    [Config(widths=(4, 4, 4), stem=2, residual=False), Config(widths=(4, 4), stem=1)],
+    [Config(widths=(4, 4, 4), stem=2), Config(widths=(4, 4), stem=1)],
     ids=["stem2", "stem1"],
 )
 def test_receptive_radius_bounds_the_influence_of_a_pixel(config: Config) -> None:

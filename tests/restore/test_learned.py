@@ -17,7 +17,7 @@ from everhart.restore.network import LearnedDenoiser, RestorationUNet, Restorati
 def random_network() -> RestorationUNet:
     """A network with random weights: it mixes all pixels that it can reach."""
     torch.manual_seed(0)
-    config = RestorationUNetConfig(widths=(8, 8, 8), stem=2, residual=False, edge_plane=True)
+    config = RestorationUNetConfig(widths=(8, 8, 8), stem=2, output="blend", edge_plane=True)
     return RestorationUNet(config)
 
 

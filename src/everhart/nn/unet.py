@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
+
+Output = Literal["direct", "residual", "blend"]
 
 
 class UNetConfig(BaseModel):
@@ -26,8 +30,10 @@ class UNetConfig(BaseModel):
     stem: int = Field(
         2, ge=1, le=4, description="pixel-unshuffle factor before the first level; 1 for none"
     )
-    residual: bool = Field(
-        True, description="add the first input plane to the output (the network learns the noise)"
+    output: Output = Field(
+        "direct",
+        description="direct: the image; residual: the input plus what is learned; blend: the "
+        "image mixed pixel by pixel with the input, in learned shares",
     )
 
     @property
@@ -55,9 +61,10 @@ class UNet(nn.Module):
     """Encoder-decoder with skip connections, without normalisation layers.
 
     After Ronneberger et al. [1]_, in the form that restoration wants: no batch statistics
-    (they would tie the grey level to the batch), padding at the border by reflection of
-    the whole image only, and a pixel-unshuffle stem [2]_, which moves the costly first
-    level to half resolution.
+    (they would tie the grey level to the batch), and a pixel-unshuffle stem [2]_, which moves
+    the costly first level to half resolution. Learning the image is quicker than learning the
+    noise where the noise is strong, and slower where there is little; the output ``"blend"``
+    is for models that must do both.
 
     Parameters
     ----------
@@ -103,8 +110,12 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(widths[0], self.config.out_channels * cells, 3, padding=1)
         self.shuffle = nn.PixelShuffle(self.config.stem)
         self.apply(_init)
-        if self.config.residual:
+        if self.config.output == "residual":
             nn.init.zeros_(self.head.weight)  # start from the identity
+        if self.config.output == "blend":
+            self.gate = nn.Conv2d(widths[0], self.config.out_channels * cells, 3, padding=1)
+            nn.init.zeros_(self.gate.weight)
+            nn.init.constant_(self.gate.bias, -3.0)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         """Restore a batch; see the class for shapes."""
@@ -117,9 +128,13 @@ class UNet(nn.Module):
         for reduce, decode in zip(self.reducers, self.decoders, strict=True):
             up = self.upsample(reduce(features))
             features = decode(torch.cat([up, skips.pop()], dim=1))
-        out: Tensor = self.shuffle(self.head(features))
-        if self.config.residual:
-            out = out.to(x.dtype) + x[:, : self.config.out_channels]
+        out: Tensor = self.shuffle(self.head(features)).to(x.dtype)
+        image = x[:, : self.config.out_channels]
+        if self.config.output == "residual":
+            return out + image
+        if self.config.output == "blend":
+            share = torch.sigmoid(self.shuffle(self.gate(features)).to(x.dtype))
+            return torch.lerp(out, image, share)
         return out
 
 

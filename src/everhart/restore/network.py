@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from everhart.errors import UsageError
 from everhart.micrograph import Array
 from everhart.nn.hardware import resolve_device, use_bf16
-from everhart.nn.unet import UNet, UNetConfig
+from everhart.nn.unet import Output, UNet, UNetConfig
 from everhart.restore.normalise import GreyScale, fill_non_finite
 from everhart.restore.tiling import plan_tiles
 from everhart.training.model_file import ModelHeader, load_model
@@ -35,7 +35,7 @@ class RestorationUNetConfig(BaseModel):
 
     widths: tuple[int, ...] = Field((32, 64, 128, 256), min_length=1)
     stem: int = Field(2, ge=1, le=4)
-    residual: bool = True
+    output: Output = "direct"
     edge_plane: bool = Field(False, description="give the Sobel magnitude as a second plane")
 
     @property
@@ -45,7 +45,7 @@ class RestorationUNetConfig(BaseModel):
             in_channels=2 if self.edge_plane else 1,
             widths=self.widths,
             stem=self.stem,
-            residual=self.residual,
+            output=self.output,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,7 @@ from everhart.errors import UsageError, unknown_name
 from everhart.io.atomic import write_text
 from everhart.micrograph import __version__
 from everhart.nn.losses import LOSSES, WeightedLoss
+from everhart.restore.models import find_model
 from everhart.restore.network import (
     ARCHITECTURE,
     KIND,
@@ -26,7 +28,7 @@ from everhart.restore.network import (
 from everhart.restore.sources import Sample, Source, SourceConfig, augment, load_source
 from everhart.training.config import OptimiserConfig, load_config
 from everhart.training.engine import TrainingTask, fit
-from everhart.training.model_file import ModelCard, ModelHeader, save_model
+from everhart.training.model_file import ModelCard, ModelHeader, load_model, save_model
 
 GREY_RANGE = 5.0
 """Range that SSIM losses take, in standard deviations of the image."""
@@ -58,6 +60,9 @@ class DenoiserConfig(BaseModel):
     )
     validation_samples: int = Field(64, ge=1, description="number of validation samples")
     crop_px: int = Field(128, ge=32, description="edge of the training crops in pixels")
+    start_from: str | None = Field(
+        None, description="name or file of a trained model whose weights to start from"
+    )
     network: RestorationUNetConfig = Field(default_factory=RestorationUNetConfig)
     loss: dict[str, float] = Field(
         default={"charbonnier": 1.0}, description="weights of the losses by name"
@@ -168,7 +173,10 @@ def train(
         held_out = [load_source(c, config.seed + 1) for c in config.validation]
         validation = MixedSource(held_out, [c.weight for c in config.validation], config.crop_px)
     torch.manual_seed(config.seed)
-    task = DenoisingTask(RestorationUNet(config.network), config)
+    network = RestorationUNet(config.network)
+    if config.start_from is not None and not resume:
+        _take_weights(network, find_model(os.path.expandvars(config.start_from)))
+    task = DenoisingTask(network, config)
     figures = fit(
         task,
         samples,
@@ -198,6 +206,25 @@ def train(
     return save_model(
         folder / "model.safetensors", header, weights, dtype=config.weights_dtype, overwrite=True
     )
+
+
+def _take_weights(network: RestorationUNet, path: Path) -> None:
+    """Start a network from a model's weights; layers that the model does not have stay new.
+
+    A model of other widths is refused: of its weights none would be of use.
+    """
+    loaded = load_model(path, KIND)
+    own = network.state_dict()
+    misfit = [
+        name for name, w in loaded.weights.items() if name not in own or own[name].shape != w.shape
+    ]
+    if misfit:
+        given = RestorationUNetConfig.model_validate(loaded.header.config)
+        raise UsageError(
+            f"start_from = {path.name} has the network {given.model_dump()}, and the config asks "
+            f"for {network.config.model_dump()}: give the same widths, stem and edge_plane."
+        )
+    network.load_state_dict(loaded.weights, strict=False)
 
 
 def _prepare_run(run: Path, config: DenoiserConfig, resume: bool) -> Path:
