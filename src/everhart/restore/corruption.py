@@ -53,7 +53,8 @@ class NoiseRange(BaseModel):
             "taps": taps,
             "compound": bool(rng.random() < 0.7),
             "row_sigma": sigma * float(rng.uniform(0, 0.3)) * (rng.random() < self.row_noise),
-            "blur_px": float(rng.uniform(*self.blur_px)),
+            # Squared: images of a fine probe, or binned ones, are as sharp as pixels can be.
+            "blur_px": self.blur_px[0] + float(np.ptp(self.blur_px) * rng.random() ** 2),
             "quantised": bool(rng.random() < self.quantised),
         }
 

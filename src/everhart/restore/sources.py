@@ -97,6 +97,9 @@ class SimulatedConfig(_SourceConfig):
     kind: Literal["simulated"]
     scenes: int = Field(1000, ge=1, description="number of scenes, drawn once")
     scene_px: int = Field(256, ge=64, description="edge of a scene in pixels")
+    fringes: float = Field(
+        0.3, ge=0, le=1, description="share of the scenes with lattice fringes over them"
+    )
     noise: NoiseRange = Field(default_factory=NoiseRange)
 
 
@@ -232,13 +235,17 @@ def load_clean(config: CleanConfig) -> CorruptedSource:
 
 def make_simulated(config: SimulatedConfig, seed: int) -> CorruptedSource:
     """Draw the simulated scenes; kept as half precision, they take 2 bytes a pixel."""
+    from everhart.simulate.fringes import add_fringes
     from everhart.simulate.random_scenes import random_scene
 
     shape = (config.scene_px, config.scene_px)
-    images = [
-        random_scene(np.random.default_rng([seed, 7, number]), shape).image.astype(np.float16)
-        for number in range(config.scenes)
-    ]
+    images = []
+    for number in range(config.scenes):
+        rng = np.random.default_rng([seed, 7, number])
+        image = random_scene(rng, shape).image
+        if rng.random() < config.fringes:
+            image = add_fringes(image, rng)
+        images.append(image.astype(np.float16))
     return CorruptedSource(images, config.noise)  # type: ignore[arg-type]
 
 
