@@ -251,3 +251,50 @@ def test_real_image(run, shared_data: Path, tmp_path: Path):
     clean = eh.read(shared_data / "sem-pairs" / "line006_clean.png")
     assert eh.metrics.psnr(eh.read(tmp_path / "clean.png"), clean, data_range=255) > 27
     assert source.read_bytes() == before
+
+
+def test_json_is_not_written_onto_an_output(run, noisy_tif: Path, tmp_path: Path):
+    target = tmp_path / "clean.tif"
+    for more in ((), ("--overwrite",)):
+        result = run("denoise", noisy_tif, "-o", target, "--json", target, *QUICK, *more)
+        assert result.status == 2
+        assert "same file" in result.err
+        assert not target.exists()
+
+
+def test_a_pixel_size_is_checked_before_any_image(run, noisy_tif: Path, tmp_path: Path):
+    for size in ("-3", "0", "nan", "inf"):
+        target = tmp_path / "clean.tif"
+        result = run("denoise", noisy_tif, "-o", target, f"--pixel-size-nm={size}", *QUICK)
+        assert result.status == 2
+        assert result.err.startswith(
+            f"everhart: error: The pixel size --pixel-size-nm {size} was given"
+        )
+
+
+def test_a_truncated_tiff_gives_one_line_and_no_log_of_its_tags(
+    run, shared_data: Path, tmp_path: Path
+):
+    whole = shared_data / "formats" / "tif" / "semdenoising__100ns_005.tif"
+    half = tmp_path / "half.tif"
+    half.write_bytes(whole.read_bytes()[:100_000])
+    result = run("denoise", half, "-o", tmp_path / "clean.tif", *QUICK)
+    assert result.status == 1
+    assert len(result.err.splitlines()) == 1
+    assert "truncated" in result.err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are of POSIX")
+def test_a_pipe_is_no_input(run, tmp_path: Path):
+    pipe = tmp_path / "pipe.tif"
+    os.mkfifo(pipe)
+    result = run("denoise", pipe, "-o", tmp_path / "clean.tif", *QUICK)
+    assert result.status == 2
+    assert "pipe or a device" in result.err
+
+
+def test_a_choice_that_is_not_allowed(run, noisy_tif: Path, tmp_path: Path):
+    result = run("denoise", noisy_tif, "-o", tmp_path / "clean.tif", "--device", "tpu")
+    assert result.status == 2
+    assert "'tpu' is not one of" in result.err
+    assert "Value error" not in result.err

@@ -6,10 +6,11 @@ import stat
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from everhart import EverhartError, UsageError
-from everhart.io import OutputExistsError, atomic
+from everhart.io import OutputExistsError, atomic, write
 from everhart.io.atomic import atomic_path, check_output, write_bytes, write_text
 
 
@@ -178,3 +179,19 @@ def test_long_names(tmp_path: Path) -> None:
 
 def test_temporary_names_are_hidden() -> None:
     assert atomic.TEMPORARY_PREFIX.startswith(".")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file size limits are of POSIX")
+@pytest.mark.parametrize("name", ["image.tif", "image.npy"])
+def test_a_disk_that_takes_a_part_only_is_said_to_be_full(tmp_path: Path, name: str) -> None:
+    # NumPy answers a full disk, or here a limit on file sizes, with an OSError without number.
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(EverhartError, match=r"^Could not write .*(full|too large).*;"):
+            write(np.zeros((400, 400), np.uint8), tmp_path / name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert names(tmp_path) == []

@@ -51,9 +51,9 @@ def denoise(
     checked = _OPERATION.check(parameters)
     tasks, notes = plan_image_outputs(inputs, output, overwrite=overwrite, operation="denoise")
     if json_path is not None:
-        written = [task.output for task in tasks]
         sources = [task.source for task in tasks]
-        check_outputs([json_path], overwrite=overwrite, inputs=[*sources, *written])
+        written = [task.output for task in tasks]
+        check_outputs([json_path], overwrite=overwrite, inputs=sources, others=written)
     for note in notes:
         typer.echo(note, err=True)
 

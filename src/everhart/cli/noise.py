@@ -63,9 +63,10 @@ def noise(
     check_outputs([json_path], overwrite=overwrite, inputs=involved)
     in_folder = picture is not None and len(groups) > 1
     check_outputs(
-        [path for path in pictures if path],
+        pictures,
         overwrite=overwrite,
-        inputs=[*involved, *([json_path] if json_path else [])],
+        inputs=involved,
+        others=[json_path],
         in_new_folder=in_folder,
     )
     if in_folder and picture is not None:

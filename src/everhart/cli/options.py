@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 
+from everhart.errors import UsageError
 from everhart.operations import Operation
 
 __all__ = [
@@ -27,11 +29,23 @@ JsonPath = Annotated[
     Path | None,
     typer.Option("--json", metavar="PATH", help="Write the results here, to read by machine."),
 ]
+
+
+def _checked_pixel_size(size_nm: float | None) -> float | None:
+    if size_nm is not None and not 0 < size_nm < math.inf:
+        raise UsageError(
+            f"The pixel size --pixel-size-nm {size_nm:g} was given: give a positive number of nm, "
+            "such as 1.5."
+        )
+    return size_nm
+
+
 PixelSize = Annotated[
     float | None,
     typer.Option(
         "--pixel-size-nm",
         metavar="NM",
+        callback=_checked_pixel_size,
         help="Pixel size in nm, in place of what the file says.",
     ),
 ]

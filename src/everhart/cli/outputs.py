@@ -90,6 +90,7 @@ def check_outputs(
     *,
     overwrite: bool,
     inputs: Iterable[Path] = (),
+    others: Iterable[Path | None] = (),
     in_new_folder: bool = False,
 ) -> None:
     """Check that outputs may be written, before the work that makes them.
@@ -102,6 +103,8 @@ def check_outputs(
         Whether existing ones may be replaced.
     inputs
         Files that must not be written onto, whatever `overwrite` says.
+    others
+        Outputs that were checked before, which must not be the same files.
     in_new_folder
         Whether the outputs' folder may still have to be made.
 
@@ -115,7 +118,8 @@ def check_outputs(
     protected = [source for source in inputs if source.exists()]
     identities = {_identity(source) for source in protected}
     wanted = [path for path in outputs if path is not None]
-    if len({_identity(path) for path in wanted}) < len(wanted):
+    every = [*wanted, *(path for path in others if path is not None)]
+    if len({_identity(path) for path in every}) < len(every):
         raise UsageError("Two of the outputs are the same file: give each a name of its own.")
     for path in wanted:
         if _identity(path) in identities or _is_any(path, protected):

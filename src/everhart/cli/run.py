@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import warnings
@@ -30,7 +31,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     words = None if argv is None else list(argv)
     _words.set(tuple(sys.argv[1:] if words is None else words))
     try:
-        with _short_warnings():
+        with _short_warnings(), _no_log_lines():
             status = command.main(args=words, prog_name="everhart", standalone_mode=False)
             sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
@@ -101,11 +102,12 @@ def _failed(error: Exception) -> int:
 
     if hasattr(error, "format_message"):  # Typer's own: a wrong option, a missing argument
         message = " ".join(error.format_message().split()).rstrip(".")
+        message = message.replace(": Value error, ", ": ")  # pydantic's words for our own
         context: Any = getattr(error, "ctx", None)
         path = context.command_path if context is not None else "everhart"
         say_error(f"{message}. See `{path} --help`.")
         return int(getattr(error, "exit_code", 2))
-    if os.environ.get(DEBUG_VARIABLE, "") not in ("", "0"):
+    if _debugging():
         import traceback
 
         traceback.print_exception(error)
@@ -118,6 +120,27 @@ def _stopped() -> int:
     return _STOPPED
 
 
+def _debugging() -> bool:
+    return os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
+
+
+@contextlib.contextmanager
+def _no_log_lines() -> Iterator[None]:
+    """Keep the log lines of libraries, such as tifffile's on broken tags, off the terminal.
+
+    Python prints them where nobody has set up logging; a handler that does nothing stops that.
+    """
+    if _debugging():
+        yield
+        return
+    handler = logging.NullHandler()
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+
 @contextlib.contextmanager
 def _short_warnings() -> Iterator[None]:
     """Show warnings as one line without the code that they come from.
@@ -125,7 +148,7 @@ def _short_warnings() -> Iterator[None]:
     Only `UserWarning` is meant for the person at the terminal; what libraries say to
     programmers is hidden unless tracebacks are asked for.
     """
-    if os.environ.get(DEBUG_VARIABLE, "") not in ("", "0"):
+    if _debugging():
         yield
         return
 

@@ -115,7 +115,7 @@ def simulate(
     for i in range(count):
         outputs += truth_paths(begun, output, f"{scene}_{i:04d}").values()
     check_outputs(outputs, overwrite=overwrite, in_new_folder=True)
-    check_outputs([json_path], overwrite=overwrite)
+    check_outputs([json_path], overwrite=overwrite, others=outputs)
     make_folder(output)
 
     entries = []

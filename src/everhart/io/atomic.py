@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -22,8 +23,10 @@ __all__ = ["OutputExistsError", "atomic_path", "check_output", "write_bytes", "w
 #: Temporary files begin with this; the leading dot hides them from folder listings.
 TEMPORARY_PREFIX = ".everhart-"
 
+_FREE_SOME = "free some space or write to another disk"
+
 _WORDS = {
-    errno.ENOSPC: "the disk is full; free some space or write to another disk",
+    errno.ENOSPC: f"the disk is full; {_FREE_SOME}",
     errno.EACCES: "permission is denied; choose a folder that you may write to",
     errno.EPERM: "permission is denied; choose a folder that you may write to",
     errno.EROFS: "the disk is read-only; choose another one",
@@ -32,7 +35,11 @@ _WORDS = {
     errno.EIO: "the disk reports an error; write to another disk",
 }
 if hasattr(errno, "EDQUOT"):  # not on Windows
-    _WORDS[errno.EDQUOT] = "the disk quota is used up; free some space or write to another disk"
+    _WORDS[errno.EDQUOT] = f"the disk quota is used up; {_FREE_SOME}"
+
+# What `numpy.ndarray.tofile`, and so tifffile, says of a disk that is full: an OSError that
+# has lost its number.
+_SHORT_WRITE = re.compile(r"^\d+ requested and \d+ written$")
 
 # What a file system without hard links answers to os.link.
 _NO_HARD_LINKS = {
@@ -157,7 +164,9 @@ def atomic_path(path: str | os.PathLike[str], *, overwrite: bool = False) -> Ite
             _rename_new(temporary, target)
         _flush_folder(target.parent)
     except OSError as error:
-        if error.filename in (None, str(temporary), str(target)) and error.errno in _WORDS:
+        if error.filename in (None, str(temporary), str(target)) and (
+            error.errno in _WORDS or _SHORT_WRITE.search(str(error))
+        ):
             raise _failure(path, error) from error
         raise
     finally:
@@ -266,5 +275,8 @@ def _flush_folder(folder: Path) -> None:
 
 
 def _failure(path: Path, error: OSError) -> EverhartError:
-    why = _WORDS.get(error.errno or 0, error.strerror or str(error))
+    if _SHORT_WRITE.search(str(error)):
+        why = "the disk took only a part of it and is full, or a quota is; " + _FREE_SOME
+    else:
+        why = _WORDS.get(error.errno or 0, error.strerror or str(error))
     return EverhartError(f"Could not write {path}: {why}.")

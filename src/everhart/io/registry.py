@@ -101,6 +101,10 @@ def format_to_read(path: Path) -> Format:
     """
     if path.is_dir():
         raise UsageError(f"The input {path} is a folder: give the name of an image file.")
+    if path.exists() and not path.is_file():
+        raise UsageError(
+            f"The input {path} is a pipe or a device: save the image to a file and give its name."
+        )
     try:
         with path.open("rb") as file:
             start = file.read(SNIFFED_BYTES)
