@@ -298,3 +298,10 @@ def test_a_choice_that_is_not_allowed(run, noisy_tif: Path, tmp_path: Path):
     assert result.status == 2
     assert "'tpu' is not one of" in result.err
     assert "Value error" not in result.err
+
+
+def test_json_into_the_folder_that_is_made_for_the_images(run, folder: Path, tmp_path: Path):
+    made = tmp_path / "new"
+    result = run("denoise", folder, "-o", made, "--json", made / "done.json", *QUICK)
+    assert result.status == 0
+    assert len(json.loads((made / "done.json").read_text(encoding="utf-8"))["images"]) == 3

@@ -104,7 +104,8 @@ def check_outputs(
     inputs
         Files that must not be written onto, whatever `overwrite` says.
     others
-        Outputs that were checked before, which must not be the same files.
+        Outputs that were checked before, which must not be the same files; the folders that
+        are made for them are there for these outputs too.
     in_new_folder
         Whether the outputs' folder may still have to be made.
 
@@ -118,7 +119,8 @@ def check_outputs(
     protected = [source for source in inputs if source.exists()]
     identities = {_identity(source) for source in protected}
     wanted = [path for path in outputs if path is not None]
-    every = [*wanted, *(path for path in others if path is not None)]
+    before = [path for path in others if path is not None]
+    every = [*wanted, *before]
     if len({_identity(path) for path in every}) < len(every):
         raise UsageError("Two of the outputs are the same file: give each a name of its own.")
     for path in wanted:
@@ -129,9 +131,10 @@ def check_outputs(
             )
     if in_new_folder and wanted:
         _check_folder(wanted[0].parent)
+    promised = {path.parent for path in before}
     existing = []
     for path in wanted:
-        if in_new_folder and not path.parent.is_dir():
+        if not path.parent.is_dir() and (in_new_folder or path.parent in promised):
             continue
         try:
             check_output(path, overwrite=overwrite)

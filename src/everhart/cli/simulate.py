@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -202,7 +203,11 @@ def _assignment(words: str) -> tuple[str, Any]:
     if not (name and equals and value):
         raise UsageError(f"--set {words!r} was given: give NAME=VALUE, such as cd_nm=12.")
     try:
-        return name.strip().replace("-", "_"), yaml.safe_load(value)
+        parsed = yaml.safe_load(value)
+        if isinstance(parsed, str):
+            with contextlib.suppress(ValueError):
+                parsed = float(parsed)  # YAML 1.1 takes 1e3, without a dot, for a word
+        return name.strip().replace("-", "_"), parsed
     except yaml.YAMLError:
         raise UsageError(
             f"--set {words!r} was given: its value is no number, word or list."

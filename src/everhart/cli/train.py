@@ -40,7 +40,8 @@ def train(
       everhart train denoiser.yaml -o run --resume
     """
     if not config.is_file():
-        raise UsageError(f"The config {config} does not exist: give a YAML file.")
+        what = "is no file" if config.exists() else "does not exist"
+        raise UsageError(f"The config {config} {what}: give a YAML file.")
     settings = overrides or []
     for setting in settings:
         if "=" not in setting:
