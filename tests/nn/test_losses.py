@@ -71,3 +71,18 @@ def test_every_loss_is_least_for_the_truth_and_has_a_gradient(name: str) -> None
     loss.backward()
     assert noisy.grad is not None
     assert np.isfinite(noisy.grad.numpy()).all()
+
+
+@pytest.mark.parametrize("name", ["ssim", "ms_ssim", "edge"])
+def test_losses_are_exact_where_the_network_computes_in_bf16(name: str) -> None:
+    """In bfloat16 the variances of SSIM's windows cancel, and its gradient points elsewhere."""
+    noisy, clean = _pair(5)
+    gradients = []
+    for bf16 in (False, True):
+        x = (noisy + 2).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss, _ = WeightedLoss({name: 1.0}, data_range=5.0)(x, clean + 2)
+        loss.backward()
+        gradients.append((loss.item(), x.grad))
+    assert gradients[0][0] == gradients[1][0]
+    assert torch.equal(gradients[0][1], gradients[1][1])

@@ -124,7 +124,7 @@ class MSSSIMLoss(nn.Module):
     """One minus the multi-scale SSIM.
 
     Images too small for all five scales use the first that fit (at least 11 pixels must
-    remain), their exponents scaled to the same sum.
+    remain), their exponents scaled to the same sum. Images below 11 pixels have none.
 
     Parameters
     ----------
@@ -223,8 +223,11 @@ class WeightedLoss(nn.Module):
 
     def forward(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted sum and the unweighted terms by name."""
-        prediction = prediction.float()
-        parts = {name: term(prediction, target) for name, term in self.terms.items()}
+        prediction, target = prediction.float(), target.float()
+        # Under autocast the windows of SSIM would be products in bfloat16, whose three digits a
+        # variance, the difference of two squares, does not survive.
+        with torch.autocast(prediction.device.type, enabled=False):
+            parts = {name: term(prediction, target) for name, term in self.terms.items()}
         total = torch.stack([self.weights[name] * part for name, part in parts.items()]).sum()
         return total, parts
 
