@@ -43,18 +43,16 @@ class UNetConfig(BaseModel):
 
     @property
     def receptive_radius(self) -> int:
-        """Pixels around an output pixel on which it can depend, an upper bound.
+        """Pixels around an output pixel on which it can depend, where it sits worst.
 
-        Two 3 x 3 convolutions a level on the way down and two on the way up reach 4 pixels
-        of that level; going up, bilinear interpolation reaches one coarse pixel more.
-        Strided cells add their own edge.
+        In cells of each level, the two 3 x 3 convolutions on the way down reach 2 and the two on
+        the way up 2 more; a cell that is repeated or pooled stands for its whole block, which
+        is 1 more. The bottom has two convolutions only, the head one at the finest level, and
+        a cell of the stem its other pixels.
         """
-        radius = self.stem
-        for level in range(len(self.widths)):
-            cell = self.stem * 2**level
-            is_bottom = level == len(self.widths) - 1
-            radius += cell * (2 if is_bottom else 4 + 2 + 1)
-        return int(radius)
+        bottom = len(self.widths) - 1
+        cells = 1 + sum(5 * 2**level for level in range(bottom)) + 2 * 2**bottom
+        return int(self.stem * cells + self.stem - 1)
 
 
 class UNet(nn.Module):
