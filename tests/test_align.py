@@ -86,3 +86,19 @@ def test_real_pairs_of_two_dwell_times_differ_by_a_stretch(shared_data: Path) ->
         residual[model] = np.std(blurred - moved)
     assert residual["affine"] < 0.85 * residual["shift"]
     assert 0.003 < matrix[0, 0] - 1 < 0.008
+
+
+def test_pixels_that_are_no_numbers_are_refused() -> None:
+    damaged = _texture(0)
+    damaged[3, 4] = np.nan
+    with pytest.raises(UsageError, match="finite"):
+        estimate_shift(damaged, _texture(0))
+    with pytest.raises(UsageError, match="finite"):
+        register_pair(_texture(0), damaged)
+
+
+def test_images_that_share_nothing_once_registered_are_refused() -> None:
+    y, x = np.mgrid[:16, :16]
+    one, other = (np.exp(-((y - c) ** 2 + (x - c) ** 2) / 4.0) for c in (4, 11))
+    with pytest.raises(UsageError, match="nothing of them is shared"):
+        register_pair(one, other, model="shift")

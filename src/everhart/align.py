@@ -46,7 +46,7 @@ def estimate_shift(
     Raises
     ------
     UsageError
-        If the shapes differ or the images are no single frames.
+        If the shapes differ, the images are no single frames, or a pixel is not finite.
 
     References
     ----------
@@ -197,6 +197,11 @@ def register_pair(
         ``(2, 3)``: a pixel ``(y, x)`` of `noisy` shows what `clean` has at
         ``matrix @ (y, x, 1)``.
 
+    Raises
+    ------
+    UsageError
+        As :func:`estimate_shift`, or if the images share no pixel once they are registered.
+
     References
     ----------
     .. [1] G. D. Evangelidis, E. Z. Psarakis, "Parametric image alignment using enhanced
@@ -214,6 +219,12 @@ def register_pair(
     corners = np.array([[y, x, 1.0] for y in (0, fixed.shape[0]) for x in (0, fixed.shape[1])])
     reach = np.abs(corners @ matrix.T - corners[:, :2]).max(axis=0)
     rows, columns = common_margin((float(reach[0]), float(reach[1])))
+    if fixed[rows, columns].size == 0:
+        raise UsageError(
+            f"Images of {fixed.shape[0]} x {fixed.shape[1]} pixels were given that lie "
+            f"{reach[0]:.1f} and {reach[1]:.1f} pixels apart: nothing of them is shared; give "
+            "larger images or a smaller max_shift_px."
+        )
     return fixed[rows, columns], moved[rows, columns], matrix
 
 
@@ -245,6 +256,11 @@ def _pair(moving: Micrograph | Array, reference: Micrograph | Array) -> tuple[Ar
         raise UsageError(
             f"Images of shape {a.shape} and {b.shape} were given: registration takes two single "
             "frames of the same (height, width); crop or split them first."
+        )
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise UsageError(
+            "An image with NaN or infinite pixels was given: registration needs finite pixels; "
+            "fill them first."
         )
     return a, b
 
