@@ -18,7 +18,7 @@ def test_array_and_shape() -> None:
     assert (m.shape, m.ndim, m.n_frames, m.pixel_size_nm) == ((3, 4), 2, 1, (1.5, 1.5))
 
 
-@pytest.mark.parametrize("size", [0, -1, np.nan, np.inf, (1, 2, 3), (1, 0)])
+@pytest.mark.parametrize("size", [0, -1, np.nan, np.inf, (1, 2, 3), (1, 0), "1 nm", (1, None)])
 def test_a_pixel_size_is_positive_or_none(size: object) -> None:
     with pytest.raises(UsageError, match="pixel size"):
         Micrograph(np.zeros((2, 2)), size)  # type: ignore[arg-type]

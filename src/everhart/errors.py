@@ -50,6 +50,7 @@ def unknown_name(what: str, given: str, allowed: Iterable[str]) -> UsageError:
     Unknown method 'medain': did you mean 'median'? Known: median, nlm.
     """
     names = list(allowed)
-    near = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
-    hint = f" did you mean {near[0]!r}?" if near else ""
-    return UsageError(f"Unknown {what} {given!r}:{hint} Known: {', '.join(names)}.")
+    folded = {name.casefold(): name for name in reversed(names)}
+    near = difflib.get_close_matches(given.casefold(), folded, n=1, cutoff=0.5)
+    hint = f": did you mean {folded[near[0]]!r}?" if near else "."
+    return UsageError(f"Unknown {what} {given!r}{hint} Known: {', '.join(names)}.")

@@ -289,7 +289,10 @@ def like(
 def _checked_pixel_size(size: Any) -> tuple[float, float] | None:
     if size is None:
         return None
-    pair = (float(size), float(size)) if np.ndim(size) == 0 else tuple(float(s) for s in size)
+    try:
+        pair = (float(size), float(size)) if np.ndim(size) == 0 else tuple(float(s) for s in size)
+    except (TypeError, ValueError):
+        pair = ()  # no numbers
     if len(pair) != 2 or not all(np.isfinite(s) and s > 0 for s in pair):
         raise UsageError(
             f"A pixel size of {size!r} was given: it is (y, x) in nm, both positive and finite; "
