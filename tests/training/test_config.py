@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from everhart import UsageError
 from everhart.training.config import OptimiserConfig, load_config
@@ -27,6 +28,7 @@ def config_file(tmp_path: Path) -> Path:
 def test_overrides_reach_into_sections_and_lists(config_file: Path) -> None:
     config = load_config(_Config, config_file, ["optimiser.steps=9", "sizes.1=8", "name=b c"])
     assert (config.optimiser.steps, config.sizes, config.name) == (9, [3, 8], "b c")
+    assert load_config(_Config, config_file, ["name=*.tif"]).name == "*.tif"
 
 
 @pytest.mark.parametrize(
@@ -61,3 +63,37 @@ def test_wrong_files_are_named(tmp_path: Path, text: str, words: str) -> None:
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no config file"):
         load_config(_Config, tmp_path / "none.yaml")
+
+
+class _Square(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    kind: Literal["square"]
+    edge_px: int
+
+
+class _Disc(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    kind: Literal["disc"]
+    radius_px: int
+
+
+class _Shapes(BaseModel):
+    shapes: list[Annotated[_Square | _Disc, Field(discriminator="kind")]]
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ("{kind: disc}", "shapes.0.radius_px is missing: .* as shapes.0.radius_px=VALUE"),
+        ("{kind: disc, radius_px: 1, radus: 2}", "shapes.0.radus: .*did you mean 'radius_px'"),
+        ("{kind: square, edge_px: a}", "shapes.0.edge_px = 'a' was given"),
+        ("{kind: oval}", "shapes.0 = .*'disc'"),
+    ],
+)
+def test_settings_in_a_choice_are_named_as_they_are_written(
+    tmp_path: Path, shape: str, words: str
+) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(f"shapes: [{shape}]\n")
+    with pytest.raises(UsageError, match=words):
+        load_config(_Shapes, path)

@@ -105,3 +105,11 @@ def test_stops_with_a_clear_word_when_the_loss_is_not_finite(tmp_path: Path) -> 
 def test_resume_needs_a_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no checkpoint"):
         _fit(_task(), tmp_path, resume=True)
+
+
+def test_resuming_what_is_done_gives_the_averaged_weights(tmp_path: Path) -> None:
+    done, again = _task(steps=40, ema_decay=0.99), _task(steps=40, ema_decay=0.99)
+    figures = _fit(done, tmp_path)
+    figures_again = _fit(again, tmp_path, resume=True)
+    assert torch.equal(done.network.weight, again.network.weight)
+    assert figures_again["error"] == pytest.approx(figures["error"])

@@ -62,3 +62,17 @@ def test_foreign_and_future_weights(tmp_path: Path) -> None:
     save_file(WEIGHTS, str(future), metadata={"everhart": json.dumps(header)})
     with pytest.raises(FileFormatError, match="update everhart"):
         read_header(future)
+
+
+def test_a_later_format_may_have_other_fields(tmp_path: Path) -> None:
+    path = tmp_path / "g.safetensors"
+    header = json.loads(HEADER.model_dump_json()) | {"format_version": 2, "shape": "round"}
+    save_file(WEIGHTS, str(path), metadata={"everhart": json.dumps(header)})
+    with pytest.raises(FileFormatError, match="update everhart"):
+        read_header(path)
+
+
+def test_figures_that_are_not_finite_can_be_read_back(tmp_path: Path) -> None:
+    card = ModelCard(name="x", metrics={"gain_db": float("-inf")})
+    header = HEADER.model_copy(update={"card": card})
+    assert read_header(save_model(tmp_path / "m.safetensors", header, WEIGHTS)) == header

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -75,10 +76,10 @@ def load_config(schema: type[ConfigT], path: Path | str, overrides: Sequence[str
 def read_yaml(path: Path | str) -> dict[str, Any]:
     """Read a YAML file that holds one mapping."""
     path = Path(path)
+    if not path.is_file():
+        raise UsageError(f"There is no config file {path}: give the path of a YAML file.")
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError):
-        raise UsageError(f"There is no config file {path}: give the path of a YAML file.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         where = getattr(error, "problem_mark", None)
         line = f" (line {where.line + 1})" if where else ""
@@ -97,7 +98,9 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
             f"The override {override!r} was given: write key=value, such as optimiser.steps=500."
         )
     try:
-        value = yaml.safe_load(text)
+        # To YAML a leading star is a reference to another value, and here there is none; to
+        # people it is a pattern of file names.
+        value = text if text.startswith("*") else yaml.safe_load(text)
     except yaml.YAMLError:
         raise UsageError(f"The override {override!r} has a value that is no YAML.") from None
     node: Any = tree
@@ -126,28 +129,56 @@ def _describe(error: ValidationError, path: Path | str, schema: type[BaseModel])
     """Turn pydantic's list of complaints into one sentence a complaint."""
     sentences = []
     for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"]) or "the config"
+        keys, fields = _place(schema, item["loc"])
+        where = ".".join(keys) or "the config"
         if item["type"] == "extra_forbidden":
-            known = _fields_at(schema, item["loc"][:-1])
             name = str(item["loc"][-1])
-            hint = str(unknown_name("setting", name, known)) if known else f"Unknown {name!r}."
+            hint = str(unknown_name("setting", name, fields)) if fields else f"Unknown {name!r}."
             sentences.append(f"{where}: {hint}")
         elif item["type"] == "missing":
             sentences.append(f"{where} is missing: give it in the file or as {where}=VALUE.")
         else:
-            sentences.append(f"{where} = {item['input']!r} was given: {item['msg']}.")
+            said = item["msg"].removeprefix("Value error, ").removesuffix(".")
+            sentences.append(f"{where} = {item['input']!r} was given: {said}.")
     return f"The config {path} is wrong: " + " ".join(sentences)
 
 
-def _fields_at(schema: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """Names of the fields at a place in the schema, or an empty list where it is not plain."""
+def _place(schema: type[BaseModel], location: Sequence[int | str]) -> tuple[list[str], list[str]]:
+    """Return the keys that lead to a place of a config, and the names known beside it.
+
+    pydantic puts the tag of a discriminated union (``data.0.pairs.folder``) among the keys, where
+    a config has none. No names are known where the schema is not plain.
+    """
+    keys: list[str] = []
+    fields: list[str] = []
     node: Any = schema
     for part in location:
-        if isinstance(part, int) or not (isinstance(node, type) and issubclass(node, BaseModel)):
-            return []
-        field = node.model_fields.get(part)
-        if field is None:
-            return []
-        node = field.annotation
-    is_model = isinstance(node, type) and issubclass(node, BaseModel)
-    return list(node.model_fields) if is_model else []
+        inner = _without_annotation(node)
+        if get_origin(inner) in (Union, UnionType):
+            tagged = _member(inner, part)
+            if tagged is not None:
+                node = tagged
+                continue
+        keys.append(str(part))
+        fields, node = [], None
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            fields = list(inner.model_fields)
+            field = inner.model_fields.get(str(part))
+            node = field.annotation if field else None
+        elif isinstance(part, int) and get_args(inner):
+            node = get_args(inner)[0]
+    return keys, fields
+
+
+def _without_annotation(node: Any) -> Any:
+    return get_args(node)[0] if get_origin(node) is Annotated else node
+
+
+def _member(union: Any, tag: int | str) -> Any:
+    """Return the model of a union one of whose fields is the literal `tag`, or None."""
+    for member in get_args(union):
+        if isinstance(member, type) and issubclass(member, BaseModel):
+            for field in member.model_fields.values():
+                if get_origin(field.annotation) is Literal and tag in get_args(field.annotation):
+                    return member
+    return None

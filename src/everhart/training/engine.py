@@ -242,9 +242,16 @@ def fit(
         trainer.fit(
             task, datamodule=data, ckpt_path=checkpoint if resume else None, weights_only=True
         )
+    curves = writer.curves
+    if curves is None:
+        # All steps were done before: Lightning trains nothing and leaves the weights of the last
+        # step. Those that a checkpoint states are the averaged ones.
+        state = torch.load(checkpoint, map_location=task.device, weights_only=True)
+        task.load_state_dict(state["state_dict"])
+        curves = Curves(run, keep_steps=settings.steps)
     figures: dict[str, float] = {}
-    if writer.curves is not None and len(writer.curves.table):
-        figures = {str(k): float(v) for k, v in writer.curves.table.iloc[-1].items()}
+    if len(curves.table):
+        figures = {str(k): float(v) for k, v in curves.table.iloc[-1].items()}
     figures["cpu_minutes"] = (time.process_time() - start_cpu) / 60
     figures["wall_minutes"] = (time.perf_counter() - start_wall) / 60
     return figures

@@ -24,7 +24,8 @@ FORMAT_VERSION = 1
 class ModelCard(BaseModel):
     """What a user should know of a model before trusting it."""
 
-    model_config = ConfigDict(extra="allow")
+    # JSON has no infinity; null in its place would be no number when it is read back.
+    model_config = ConfigDict(extra="allow", ser_json_inf_nan="strings")
 
     name: str = Field(description="short name")
     summary: str = Field("", description="what it is for, in a sentence")
@@ -128,18 +129,19 @@ def read_header(path: Path | str) -> ModelHeader:
             f"{path} is no model file ({error}): give a .safetensors file written by Everhart."
         ) from None
     try:
-        header = ModelHeader.model_validate(json.loads(metadata["everhart"]))
-    except (KeyError, json.JSONDecodeError, ValidationError):
+        said = json.loads(metadata["everhart"])
+        version = said.get("format_version", FORMAT_VERSION)
+        if isinstance(version, int) and version > FORMAT_VERSION:  # its fields may be others
+            raise FileFormatError(
+                f"{path} is a model file of format {version} and this Everhart reads up to "
+                f"{FORMAT_VERSION}: update everhart."
+            )
+        return ModelHeader.model_validate(said)
+    except (KeyError, AttributeError, json.JSONDecodeError, ValidationError):
         raise FileFormatError(
             f"{path} holds weights without an Everhart header: give a model that "
             "`everhart train` wrote."
         ) from None
-    if header.format_version > FORMAT_VERSION:
-        raise FileFormatError(
-            f"{path} is a model file of format {header.format_version} and this Everhart reads up "
-            f"to {FORMAT_VERSION}: update everhart."
-        )
-    return header
 
 
 def load_model(path: Path | str, kind: str) -> LoadedModel:
