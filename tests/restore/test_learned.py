@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from everhart import Micrograph, UsageError, denoise
+from everhart.noise import estimate_noise
 from everhart.restore import make_denoiser
+from everhart.restore.classical import denoise_classical
 from everhart.restore.network import LearnedDenoiser, RestorationUNet, RestorationUNetConfig
 
 
@@ -143,9 +147,38 @@ def test_bf16_is_close_to_fp32(shipped, rng) -> None:  # type: ignore[no-untyped
         ({"method": "median", "model": "sem-general"}, "give one of the two"),
         ({"model": "none.safetensors"}, "no model file"),
         ({"model": "sem-general", "sigma": 3}, "'sigma' was given for the learned model"),
+        ({"model": "median"}, "give it as the method"),
+        ({"method": "NLM"}, "did you mean 'nlm'"),
+        ({"method": "qqqq"}, "Unknown method or model 'qqqq'. Known: median"),
+        ({"method": "median", "size": 3}, "Known: size_px"),
+        ({"method": "median", "size_px": "3"}, "odd number"),
         ({"device": "tpu"}, "auto, cpu and cuda"),
     ],
 )
 def test_wrong_calls(call: dict, words: str) -> None:
     with pytest.raises(UsageError, match=words):
+        make_denoiser(**call)  # said before any image is looked at
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        ({"memory_mb": 0}, "memory_mb=0 was given"),
+        ({"memory_mb": np.nan}, "memory_mb=nan was given"),
+        ({"tile_px": -5}, "tile_px=-5 was given"),
+    ],
+)
+def test_wrong_limits(call: dict, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
         denoise(np.zeros((20, 20)), **call)
+
+
+@pytest.mark.parametrize("method", ["nlm", "tv"])
+def test_noise_that_is_known_is_taken_as_it_is(rng: np.random.Generator, method: str) -> None:
+    _, clean = _scene(rng)
+    noisy = Micrograph(rng.poisson(clean / 3) * 3.0)
+    noise = estimate_noise(noisy.pixels)
+    out = denoise(noisy, method, noise=noise)
+    expected = denoise_classical(noisy.pixels, method, noise)
+    assert np.allclose(out.pixels, expected, atol=0.02)
+    json.dumps(out.history[-1].to_dict())

@@ -85,6 +85,20 @@ def test_wrong_folders_are_named(pairs_folder: Path, settings: dict, words: str)
 def test_patterns_have_one_star(pairs_folder: Path) -> None:
     with pytest.raises(ValueError, match="exactly one"):
         _pairs(pairs_folder, noisy="noisy/field0.tif")
+    with pytest.raises(ValueError, match="exactly one"):
+        CleanConfig.model_validate({"kind": "clean", "folder": ".", "images": "*/*.tif"})
+
+
+@pytest.mark.parametrize("sigma", [(0.0, 0.1), (0.2, 0.1), (0.1, np.inf)])
+def test_ranges_of_noise_are_checked(sigma: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="lowest and the highest value, both above 0"):
+        NoiseRange(sigma=sigma)
+
+
+def test_hidden_files_are_no_images(pairs_folder: Path) -> None:
+    for name in ("noisy", "clean"):
+        (pairs_folder / name / ".DS_Store").write_bytes(b"\0")
+    assert len(load_pairs(_pairs(pairs_folder)).pairs) == 3
 
 
 def test_clean_images_get_new_noise_each_time(pairs_folder: Path) -> None:

@@ -97,6 +97,10 @@ def test_an_interrupted_training_resumes_to_the_same_model(
     resumed = LearnedDenoiser.load(train(config_file, tmp_path / "killed", resume=True))
     for a, b in zip(whole.network.parameters(), resumed.network.parameters(), strict=True):
         assert a.equal(b)
+    model = tmp_path / "whole" / "model.safetensors"
+    before = model.read_bytes()
+    assert train(config_file, tmp_path / "whole", resume=True) == model
+    assert model.read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -108,6 +112,9 @@ def test_an_interrupted_training_resumes_to_the_same_model(
         ("data.0.kind=pair", "data.0"),
         ("recipe=renin", "recipe = 'renin' was given"),
         ("optimiser.device=cuda", "no CUDA device"),
+        ("network.stem=3", "no multiple of 6 pixels"),
+        ("crop_px=192", "smallest training image is 160 pixels"),
+        ("data.0.noisy=*/*.tif", "data.0.noisy = .*exactly one"),
     ],
 )
 def test_wrong_settings(config_file: Path, tmp_path: Path, override: str, words: str) -> None:
@@ -117,6 +124,7 @@ def test_wrong_settings(config_file: Path, tmp_path: Path, override: str, words:
         pytest.skip("this machine has a CUDA device")
     with pytest.raises(UsageError, match=words):
         train(config_file, tmp_path / "run", [override])
+    assert not (tmp_path / "run").exists()  # or the right call would find it not empty
 
 
 def test_a_model_is_a_start_for_another(config_file: Path, tmp_path: Path) -> None:
@@ -145,3 +153,18 @@ def test_the_shipped_configs_are_valid(name: str) -> None:
     from everhart.training.config import load_config
 
     load_config(DenoiserConfig, Path(__file__).parents[2] / "examples" / f"{name}.yaml")
+
+
+def test_a_run_that_never_got_going_can_be_started_again(
+    config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from everhart.restore.train import DenoisingTask
+
+    def interrupted(self: DenoisingTask, batch: object) -> object:
+        raise RuntimeError("the power fails")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DenoisingTask, "losses", interrupted)
+        with pytest.raises(RuntimeError, match="power"):
+            train(config_file, tmp_path / "run")
+    assert train(config_file, tmp_path / "run", ["optimiser.steps=2"]).is_file()

@@ -14,6 +14,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from everhart.restore.names import CLASSICAL
 from everhart.restore.risk import estimated_risk, noise_probe
 from everhart.restore.stabilise import Anscombe
 
-__all__ = ["METHODS", "choose_parameters", "denoise_classical"]
+__all__ = ["METHODS", "check_parameters", "choose_parameters", "denoise_classical"]
 
 Float32 = NDArray[np.float32]
 
@@ -146,7 +147,7 @@ def denoise_classical(
     """
     recipe = _recipe(method)
     image = _checked_image(pixels)
-    _check_parameters(method, recipe, parameters)
+    check_parameters(method, parameters)
     if np.ptp(image) == 0:
         return image.copy()
     if noise is None:
@@ -181,7 +182,7 @@ def choose_parameters(
     """
     recipe = _recipe(method)
     image = _checked_image(pixels)
-    _check_parameters(method, recipe, parameters)
+    check_parameters(method, parameters)
     if np.ptp(image) == 0:
         return dict(parameters)
     if noise is None:
@@ -214,12 +215,28 @@ def _checked_image(pixels: NDArray[Any]) -> Float32:
     return image
 
 
-def _check_parameters(method: str, recipe: _Method, parameters: Mapping[str, float]) -> None:
+def check_parameters(method: str, parameters: Mapping[str, Any]) -> None:
+    """Check the parameters of a method before it is run.
+
+    Parameters
+    ----------
+    method
+        One of :data:`METHODS`.
+    parameters
+        As for :func:`denoise_classical`.
+
+    Raises
+    ------
+    UsageError
+        If the method or a parameter is not known, or a value is out of its range.
+    """
+    candidates = _recipe(method).candidates
     for name, value in parameters.items():
-        if name not in recipe.candidates:
-            raise unknown_name(f"parameter of {method}", name, recipe.candidates)
+        if name not in candidates:
+            raise unknown_name(f"parameter of {method}", name, candidates)
         odd = name in ("size_px", "patch_px")
-        if not (math.isfinite(value) and value > 0) or (odd and value % 2 != 1):
+        number = isinstance(value, Real) and 0 < float(value) < math.inf
+        if not number or (odd and value % 2 != 1):
             allowed = "an odd number of pixels" if odd else "a positive number"
             raise UsageError(f"{name}={value!r} was given for {method}: give {allowed}.")
 

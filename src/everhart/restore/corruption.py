@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 Image: TypeAlias = NDArray[np.float32]
 
@@ -32,6 +33,15 @@ class NoiseRange(BaseModel):
     row_noise: float = Field(0.2, ge=0, le=1, description="share of samples with row offsets")
     blur_px: tuple[float, float] = Field((0.0, 1.5), description="sigma of the beam, in pixels")
     quantised: float = Field(0.6, ge=0, le=1, description="share of samples clipped to 8 bit")
+
+    @field_validator("sigma", "decay_px", "blur_px")
+    @classmethod
+    def _ordered(cls, given: tuple[float, float], info: ValidationInfo) -> tuple[float, float]:
+        low, high = given
+        if not 0 <= low <= high < math.inf or (info.field_name == "sigma" and low == 0):
+            least = "above 0" if info.field_name == "sigma" else "of at least 0"
+            raise ValueError(f"give the lowest and the highest value, both {least}")
+        return given
 
     def draw(self, rng: np.random.Generator) -> dict[str, Any]:
         """Draw the parameters of one microscope."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from everhart.errors import UsageError
 from everhart.micrograph import Array, ImageT, field_of, like
 from everhart.restore.names import CLASSICAL, SHIPPED
+
+if TYPE_CHECKING:
+    from everhart.noise import NoiseEstimate
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,10 @@ def make_denoiser(
     precision
         ``"auto"``, ``"fp32"`` or ``"bf16"``, for learned models.
     **parameters
-        Parameters of the method, such as ``memory_mb`` of the learned models.
+        Parameters of the method: ``memory_mb`` and ``tile_px`` of the learned models (see
+        :meth:`everhart.restore.network.LearnedDenoiser.denoise`); of the classical methods
+        those of :func:`everhart.restore.classical.denoise_classical`, and ``noise``, the
+        estimate to use in place of the image's own.
 
     Returns
     -------
@@ -133,18 +139,24 @@ def denoise(
 
 
 def _classical(name: str, parameters: Mapping[str, Any]) -> Denoiser:
-    from everhart.restore.classical import denoise_classical
+    from everhart.restore.classical import check_parameters, denoise_classical
     from everhart.restore.normalise import fill_non_finite, to_dtype
+
+    asked = dict(parameters)
+    noise: NoiseEstimate | None = asked.pop("noise", None)
+    check_parameters(name, asked)  # before any work
 
     def restore(frame: Array) -> Array:
         filled = fill_non_finite(frame)
         # A large offset would cost float32 its precision.
         offset = float(np.median(filled))
         centred = (filled.astype(np.float64) - offset).astype(np.float32)
-        out = denoise_classical(centred, name, **parameters)
+        known = None if noise is None else replace(noise, pedestal=noise.pedestal - offset)
+        out = denoise_classical(centred, name, known, **asked)
         return to_dtype(out.astype(np.float64) + offset, frame.dtype)
 
-    return Denoiser(name, restore, None, parameters)
+    shown = asked if noise is None else {**asked, "noise": noise.to_dict()}
+    return Denoiser(name, restore, None, shown)
 
 
 def _learned(name: str, device: str, precision: str, parameters: Mapping[str, Any]) -> Denoiser:

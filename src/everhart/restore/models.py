@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from everhart.errors import FileFormatError, unknown_name
+from everhart.errors import FileFormatError, UsageError, unknown_name
 from everhart.restore.names import CLASSICAL, SHIPPED
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ def model_paths() -> dict[str, Path]:
     for folder in os.environ.get("EVERHART_MODELS", "").split(os.pathsep):
         if folder:
             for path in sorted(Path(folder).expanduser().glob("*.safetensors")):
-                found.setdefault(path.stem, path)
+                if path.is_file():
+                    found.setdefault(path.stem, path)
     return found
 
 
@@ -79,7 +80,7 @@ def find_model(name_or_path: str | Path) -> Path:
     if path.is_file():
         return path
     if path.suffix == ".safetensors" or path.parent != Path():
-        from everhart.errors import UsageError
-
         raise UsageError(f"There is no model file {path}: give a .safetensors file or a name.")
+    if text in CLASSICAL:
+        raise UsageError(f"{text!r} is a method and no model: give it as the method.")
     raise unknown_name("method or model", text, [*CLASSICAL, *paths])

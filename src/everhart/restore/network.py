@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -165,15 +166,23 @@ class LearnedDenoiser:
         -------
         ndarray
             Restored image of the same shape and dtype.
+
+        Raises
+        ------
+        UsageError
+            If it is no single image, or a limit is not positive.
         """
         if pixels.ndim != 2:
             raise UsageError(f"An image of shape {pixels.shape} was given: give (height, width).")
+        for name, value in (("memory_mb", memory_mb), ("tile_px", tile_px)):
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise UsageError(f"{name}={value!r} was given: give a positive number.")
         filled = fill_non_finite(pixels)
         scale = GreyScale.of(filled)
         if scale.deviation == 0:  # nothing to restore in a constant image
             return filled.copy()
         normalised = scale.normalise(filled)
-        limit = tile_px**2 if tile_px else int(memory_mb * 2**20 / self._bytes_per_pixel())
+        limit = int(tile_px) ** 2 if tile_px else int(memory_mb * 2**20 / self._bytes_per_pixel())
         return scale.restore(self._run(normalised, limit), pixels.dtype)
 
     def _bytes_per_pixel(self) -> float:

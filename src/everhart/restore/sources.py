@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from everhart.errors import UsageError
 from everhart.restore.corruption import NoiseRange
@@ -20,6 +20,15 @@ from everhart.restore.normalise import GreyScale
 
 Image: TypeAlias = NDArray[np.float32]
 Sample: TypeAlias = tuple[Image, Image]
+
+
+def _checked_pattern(pattern: str) -> str:
+    if pattern.count("*") != 1:
+        raise ValueError("a pattern needs exactly one *, such as 'noisy/*.tif'")
+    return pattern
+
+
+Pattern = Annotated[str, AfterValidator(_checked_pattern)]
 
 
 class _SourceConfig(BaseModel):
@@ -56,6 +65,9 @@ class _FolderConfig(_SourceConfig):
         for file in sorted(self.path.glob(pattern)):
             name = file.relative_to(self.path).as_posix()
             match = key.fullmatch(name)
+            # Hidden files are other programs', such as those that macOS leaves in folders.
+            if not file.is_file() or file.name.startswith("."):
+                continue
             if match and not any(file.match(p) for p in self.exclude):
                 found[match.group(1)] = file
         return found
@@ -65,8 +77,8 @@ class PairsConfig(_FolderConfig):
     """Noisy images with a clean partner each."""
 
     kind: Literal["pairs"]
-    noisy: str = Field("noisy/*", description="pattern of the noisy images, with one *")
-    clean: str = Field("clean/*", description="pattern of their partners, with one *")
+    noisy: Pattern = Field("noisy/*", description="pattern of the noisy images, with one *")
+    clean: Pattern = Field("clean/*", description="pattern of their partners, with one *")
     registration: Literal["none", "shift", "affine"] = Field(
         "affine", description="how a clean image is laid on its noisy partner"
     )
@@ -75,19 +87,12 @@ class PairsConfig(_FolderConfig):
     )
     max_shift_px: float = Field(40.0, gt=0, description="largest drift to look for")
 
-    @field_validator("noisy", "clean")
-    @classmethod
-    def _one_star(cls, pattern: str) -> str:
-        if pattern.count("*") != 1 or "**" in pattern:
-            raise ValueError("a pattern needs exactly one *, such as 'noisy/*.tif'")
-        return pattern
-
 
 class CleanConfig(_FolderConfig):
     """Clean images, made noisy by the simulated microscope at each use."""
 
     kind: Literal["clean"]
-    images: str = Field("*", description="pattern of the images, with one *")
+    images: Pattern = Field("*", description="pattern of the images, with one *")
     noise: NoiseRange = Field(default_factory=NoiseRange)
 
 
@@ -113,6 +118,10 @@ class Source(Protocol):
         """Return a noisy and a clean crop ``(crop_px, crop_px)``, normalised alike."""
 
     @property
+    def smallest_px(self) -> int:
+        """Shortest edge of the images, which a crop must not exceed."""
+
+    @property
     def sha256(self) -> str:
         """Hash of the images, for the model card."""
 
@@ -128,6 +137,11 @@ class PairSource:
         noisy, clean = self.pairs[int(rng.integers(len(self.pairs)))]
         window = _random_window(rng, noisy.shape, crop_px)
         return noisy[window], clean[window]
+
+    @property
+    def smallest_px(self) -> int:
+        """Shortest edge of the registered pairs."""
+        return min(int(min(noisy.shape)) for noisy, _ in self.pairs)
 
     @property
     def sha256(self) -> str:
@@ -158,6 +172,11 @@ class CorruptedSource:
         return (noisy - np.float32(mean)) / np.float32(deviation), (
             target - np.float32(mean)
         ) / np.float32(deviation)
+
+    @property
+    def smallest_px(self) -> int:
+        """Shortest edge of the clean images."""
+        return min(int(min(image.shape)) for image in self.images)
 
     @property
     def sha256(self) -> str:

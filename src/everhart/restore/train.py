@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from torch import Tensor
 
 from everhart.errors import UsageError, unknown_name
 from everhart.io.atomic import write_text
 from everhart.micrograph import __version__
+from everhart.nn.hardware import resolve_device
 from everhart.nn.losses import LOSSES, WeightedLoss
 from everhart.restore.models import find_model
 from everhart.restore.network import (
@@ -29,6 +31,9 @@ from everhart.restore.sources import Sample, Source, SourceConfig, augment, load
 from everhart.training.config import OptimiserConfig, load_config
 from everhart.training.engine import TrainingTask, fit
 from everhart.training.model_file import ModelCard, ModelHeader, load_model, save_model
+
+CONFIG_NAME, MODEL_NAME = "config.yaml", "model.safetensors"
+"""What a run's folder holds from its start, and at its end."""
 
 GREY_RANGE = 5.0
 """Range that SSIM losses take, in standard deviations of the image."""
@@ -92,6 +97,17 @@ class DenoiserConfig(BaseModel):
             raise ValueError("a crop is a multiple of 32 pixels, such as 128")
         return crop
 
+    @model_validator(mode="after")
+    def _crop_on_the_grid(self) -> Self:
+        stride = self.network.unet.stride
+        if self.crop_px % stride:
+            raise ValueError(
+                f"crop_px = {self.crop_px} is no multiple of {stride} pixels, the grid of a "
+                f"network with stem {self.network.stem} and {len(self.network.widths)} widths: "
+                f"give {math.lcm(stride, 32)} or a multiple of it, or fewer widths"
+            )
+        return self
+
 
 class DenoisingTask(TrainingTask):
     """Fit a network to targets by a weighted sum of losses."""
@@ -112,13 +128,21 @@ class DenoisingTask(TrainingTask):
         restored = self.network(noisy).float()
         before = ((noisy - target) ** 2).mean((1, 2, 3))
         after = ((restored - target) ** 2).mean((1, 2, 3))
-        return {"validation_gain_db": (10 * torch.log10(before / after.clamp(min=1e-12))).mean()}
+        ratio = before.clamp(min=1e-12) / after.clamp(min=1e-12)
+        return {"validation_gain_db": (10 * torch.log10(ratio)).mean()}
 
 
 class MixedSource:
     """Samples from several sources, each by its weight, flipped at random."""
 
     def __init__(self, sources: Sequence[Source], weights: Sequence[float], crop_px: int) -> None:
+        smallest = min(source.smallest_px for source in sources)
+        if smallest < crop_px:  # said now, not when the image is drawn, hours later
+            raise UsageError(
+                f"The smallest training image is {smallest} pixels wide or high (registered pairs "
+                f"lose their borders) and crop_px is {crop_px}: lower crop_px or leave small "
+                "images out."
+            )
         self.sources = list(sources)
         self.shares = np.cumsum(np.asarray(weights) / np.sum(weights))
         self.crop_px = crop_px
@@ -150,7 +174,7 @@ def train(
     overrides
         ``key=value`` settings that replace those of the file.
     resume
-        Whether to go on with a run that was interrupted.
+        Whether to go on with a run that was interrupted; one that is done is left as it is.
     progress
         Whether to show a progress bar.
 
@@ -165,7 +189,11 @@ def train(
         If the config is wrong, or the folder holds another run.
     """
     config = load_config(DenoiserConfig, config_path, overrides)
-    folder = _prepare_run(Path(run), config, resume)
+    folder = Path(run)
+    _check_run(folder, config, resume)
+    if resume and (folder / MODEL_NAME).is_file():
+        return folder / MODEL_NAME  # there is nothing left to do
+    resolve_device(config.optimiser.device)
     sources = [load_source(c, config.seed) for c in config.data]
     samples = MixedSource(sources, [c.weight for c in config.data], config.crop_px)
     validation = None
@@ -177,6 +205,9 @@ def train(
     if config.start_from is not None and not resume:
         _take_weights(network, find_model(os.path.expandvars(config.start_from)))
     task = DenoisingTask(network, config)
+    # Only now: a wrong call leaves no folder behind that the right one would trip over.
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / CONFIG_NAME, _as_yaml(config), overwrite=True)
     figures = fit(
         task,
         samples,
@@ -204,7 +235,7 @@ def train(
     )
     weights = task.network.state_dict()
     return save_model(
-        folder / "model.safetensors", header, weights, dtype=config.weights_dtype, overwrite=True
+        folder / MODEL_NAME, header, weights, dtype=config.weights_dtype, overwrite=True
     )
 
 
@@ -227,26 +258,34 @@ def _take_weights(network: RestorationUNet, path: Path) -> None:
     network.load_state_dict(loaded.weights, strict=False)
 
 
-def _prepare_run(run: Path, config: DenoiserConfig, resume: bool) -> Path:
-    """Make the run's folder, or check that it holds the same run that is to go on."""
-    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-    saved = run / "config.yaml"
+def _check_run(run: Path, config: DenoiserConfig, resume: bool) -> None:
+    """Check that a run's folder is new, or holds the same run that is to go on."""
+    saved = run / CONFIG_NAME
     if resume:
         if not saved.is_file():
             raise UsageError(f"{run} holds no run to resume: start it without --resume.")
-        if saved.read_text(encoding="utf-8") != text:
+        if saved.read_text(encoding="utf-8") != _as_yaml(config):
             raise UsageError(
                 f"{run} was started with other settings (see its config.yaml): resume it with the "
                 "same config and overrides, or start another folder."
             )
-        return run
-    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+        return
+    if run.exists() and not (run.is_dir() and _never_got_going(run)):
         raise UsageError(
             f"The run folder {run} is not empty: give another one, or --resume to go on with it."
         )
-    run.mkdir(parents=True, exist_ok=True)
-    write_text(saved, text)
-    return run
+
+
+def _never_got_going(run: Path) -> bool:
+    """Whether a folder is empty, or holds a run that was stopped before its first checkpoint."""
+    checkpoints = run / "checkpoints"
+    if checkpoints.is_dir() and any(checkpoints.iterdir()):
+        return False
+    return {path.name for path in run.iterdir()} <= {CONFIG_NAME, checkpoints.name}
+
+
+def _as_yaml(config: DenoiserConfig) -> str:
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
 def _combined(hashes: Sequence[str]) -> str:
