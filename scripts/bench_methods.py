@@ -1,6 +1,6 @@
 """Time and memory of the denoisers, from file to file, on one 3072x2048 image.
 
-    python scripts/bench_methods.py [-o docs/results/speed.md] [--repeats 3] [--threads 2]
+    python scripts/bench_methods.py [-o tables.md] [--repeats 3] [--threads 2]
 
 Each run is a process of its own, `everhart denoise image.tif -o out.tif`, whose CPU time and
 peak memory the operating system reports. The cost of starting up is measured on a 64x64 image and

@@ -1,6 +1,6 @@
-"""Measure the denoisers; writes the tables of docs/results/denoising.md.
+"""Measure the denoisers; writes the tables that end docs/results/denoising.md.
 
-    EVERHART_DATA=path python scripts/evaluate_denoising.py -o docs/results/denoising-tables.md \
+    EVERHART_DATA=path python scripts/evaluate_denoising.py -o tables.md \
         [--rows rows.csv] [--model NAME=FILE ...] [--part real pairs simulated]
 
 Three parts: the real `line*` pairs (registered by a shift, borders cut), real clean images that
