@@ -117,6 +117,18 @@ def test_images_out_of_the_ordinary(shipped, rng) -> None:  # type: ignore[no-un
     assert np.std(shipped(sixteen) / 3.0 - 40_000 / 3 - clean) < 0.5 * np.std(noisy - clean)
 
 
+@pytest.mark.parametrize("level", [2e4, -1e7])
+def test_a_hot_pixel_spoils_nothing_around_it(shipped, rng, level: float) -> None:  # type: ignore[no-untyped-def]
+    noisy, _ = _scene(rng)
+    hot = noisy.copy()
+    hot[50, 60] = level
+    out = shipped(hot)
+    away = np.ones(out.shape, bool)
+    away[44:57, 54:67] = False
+    assert np.abs(out - shipped(noisy))[away].max() < 5
+    assert out[50, 60] == pytest.approx(level, rel=0.1)
+
+
 def test_micrographs_and_stacks(shipped, rng) -> None:  # type: ignore[no-untyped-def]
     noisy, _ = _scene(rng)
     stack = np.stack([noisy, noisy[::-1]]).astype(np.uint8)
@@ -152,6 +164,7 @@ def test_bf16_is_close_to_fp32(shipped, rng) -> None:  # type: ignore[no-untyped
         ({"method": "qqqq"}, "Unknown method or model 'qqqq'. Known: median"),
         ({"method": "median", "size": 3}, "Known: size_px"),
         ({"method": "median", "size_px": "3"}, "odd number"),
+        ({"precision": "half"}, "auto, fp32 and bf16"),
         ({"device": "tpu"}, "auto, cpu and cuda"),
     ],
 )

@@ -82,6 +82,12 @@ def test_wrong_folders_are_named(pairs_folder: Path, settings: dict, words: str)
         load_pairs(_pairs(pairs_folder, **settings))
 
 
+def test_a_dollar_is_not_always_a_variable(pairs_folder: Path) -> None:
+    share = pairs_folder / "c$"
+    share.mkdir()
+    assert _pairs(share).path == share
+
+
 def test_patterns_have_one_star(pairs_folder: Path) -> None:
     with pytest.raises(ValueError, match="exactly one"):
         _pairs(pairs_folder, noisy="noisy/field0.tif")

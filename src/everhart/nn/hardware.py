@@ -47,7 +47,14 @@ def use_bf16(precision: str, device: str) -> bool:
         as asked.
     device
         ``"cpu"`` or ``"cuda"``.
+
+    Raises
+    ------
+    UsageError
+        If the precision is not known.
     """
+    if precision not in ("auto", "fp32", "bf16"):
+        raise UsageError(f"The precision {precision!r} was given: auto, fp32 and bf16 are allowed.")
     if precision != "auto":
         return precision == "bf16"
     if device == "cuda":

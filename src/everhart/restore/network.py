@@ -25,6 +25,9 @@ ARCHITECTURE = "RestorationUNet"
 BORDER = 16
 """Pixels by which an image is continued by reflection before the network sees it."""
 
+OUTLIER = 20.0
+"""Standard deviations of the image beyond which the network does not see a pixel's excess."""
+
 DEFAULT_MEMORY_MB = 350.0
 """Cap for the activations of one tile."""
 
@@ -156,7 +159,8 @@ class LearnedDenoiser:
         ----------
         pixels
             Image ``(H, W)`` of any real dtype. Non-finite pixels are filled from their
-            neighbours before, and come back restored.
+            neighbours before, and come back restored. Of pixels that stand out by more than
+            :data:`OUTLIER` standard deviations the excess is left as it is.
         memory_mb
             Cap for the network's activations; it sets the tile size.
         tile_px
@@ -183,7 +187,15 @@ class LearnedDenoiser:
             return filled.copy()
         normalised = scale.normalise(filled)
         limit = int(tile_px) ** 2 if tile_px else int(memory_mb * 2**20 / self._bytes_per_pixel())
-        return scale.restore(self._run(normalised, limit), pixels.dtype)
+        if max(float(normalised.max()), -float(normalised.min())) <= OUTLIER:
+            return scale.restore(self._run(normalised, limit), pixels.dtype)
+        # A hot pixel of a camera, a hundred times brighter than the picture, would spoil what the
+        # network makes of everything around it.
+        seen = np.clip(normalised, -OUTLIER, OUTLIER)
+        restored = self._run(seen, limit)
+        np.subtract(normalised, seen, out=normalised)
+        restored += normalised
+        return scale.restore(restored, pixels.dtype)
 
     def _bytes_per_pixel(self) -> float:
         """Estimate the peak of the activations, per input pixel.

@@ -47,7 +47,7 @@ class _FolderConfig(_SourceConfig):
     def path(self) -> Path:
         """The folder, checked."""
         text = os.path.expandvars(self.folder)
-        if "$" in text:
+        if re.search(r"\$(\w|\{)", text):  # not `\\server\c$\images`
             raise UsageError(
                 f"The folder {self.folder!r} names a variable that is not set: set it, or "
                 "give the folder as data.0.folder=PATH."
