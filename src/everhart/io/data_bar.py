@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["find_data_bar"]
 
-_SMALLEST_IMAGE = (64, 96)
+# The smallest frames with a bar that microscopes save have 480 rows; half may be a preview.
+_SMALLEST_IMAGE = (240, 320)
 # Height of a bar, as a part of the image.
 _LOWEST, _HIGHEST = 0.015, 0.25
 _LOWEST_ROWS = 9  # one line of the smallest text
