@@ -253,7 +253,8 @@ def _take_weights(network: RestorationUNet, path: Path) -> None:
         given = RestorationUNetConfig.model_validate(loaded.header.config)
         raise UsageError(
             f"start_from = {path.name} has the network {given.model_dump()}, and the config asks "
-            f"for {network.config.model_dump()}: give the same widths, stem and edge_plane."
+            f"for {network.config.model_dump()}: give the same widths, stem, edge_plane "
+            "and output (blend may start from direct)."
         )
     network.load_state_dict(loaded.weights, strict=False)
 

@@ -239,9 +239,15 @@ def fit(
             default_root_dir=run,
         )
         data = _Samples(training, validation, settings, seed, n_validation)
-        trainer.fit(
-            task, datamodule=data, ckpt_path=checkpoint if resume else None, weights_only=True
-        )
+        try:
+            trainer.fit(
+                task, datamodule=data, ckpt_path=checkpoint if resume else None, weights_only=True
+            )
+        except SystemExit:
+            # Lightning turns Ctrl-C into an exit; the caller is to see what it was.
+            if trainer.interrupted:
+                raise KeyboardInterrupt from None
+            raise
     curves = writer.curves
     if curves is None:
         # All steps were done before: Lightning trains nothing and leaves the weights of the last
