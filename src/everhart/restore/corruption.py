@@ -11,9 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 Image: TypeAlias = NDArray[np.float32]
 
-TIN_BALL_TAPS = (0.584, 0.343, 0.061, 0.013)
-"""Detector filter measured on real SEM pairs at 100 ns dwell (see docs/data.md)."""
-
 
 class NoiseRange(BaseModel):
     """Ranges from which the microscope of each training sample is drawn.
@@ -45,6 +42,7 @@ class NoiseRange(BaseModel):
 
     def draw(self, rng: np.random.Generator) -> dict[str, Any]:
         """Draw the parameters of one microscope."""
+        from everhart.simulate.presets import preset_parts
         from everhart.simulate.sampling import exponential_taps
 
         kind = rng.random()
@@ -53,7 +51,10 @@ class NoiseRange(BaseModel):
         elif kind < self.white + 0.5 * (1 - self.white):
             taps = exponential_taps(float(rng.uniform(*self.decay_px)), cutoff=0.02)
         else:  # the measured filter, a little varied
-            taps = tuple(np.asarray(TIN_BALL_TAPS) * np.exp(rng.normal(0, 0.25, 4)))
+            taps = tuple(
+                np.asarray(preset_parts("tin-balls")["detector"].taps)
+                * np.exp(rng.normal(0, 0.25, 4))
+            )
         sigma = float(np.exp(rng.uniform(*np.log(self.sigma))))
         return {
             "sigma": sigma,

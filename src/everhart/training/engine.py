@@ -6,6 +6,7 @@ import logging
 import math
 import time
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,7 @@ class DivergedError(EverhartError):
     """The loss stopped being a finite number."""
 
 
-class TrainingTask(L.LightningModule):
+class TrainingTask(L.LightningModule, ABC):
     """Base of everything that the engine trains: an optimiser, a schedule, a finite loss.
 
     Sub-classes give :meth:`losses`, and hold the network in :attr:`network`, whose averaged
@@ -48,9 +49,9 @@ class TrainingTask(L.LightningModule):
         self.network = network
         self.optimiser = optimiser
 
+    @abstractmethod
     def losses(self, batch: Any) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return the loss to minimise and named parts of it for the curves."""
-        raise NotImplementedError
 
     def validation_metrics(self, batch: Any) -> Mapping[str, Tensor]:
         """Return named figures of one validation batch for the curves; none by default."""
