@@ -59,6 +59,7 @@ class Limits:
         bands: int = 1,
         frames: int = 1,
         file_bytes: int,
+        mapped: bool = False,
     ) -> None:
         """Check a header's claim.
 
@@ -72,6 +73,9 @@ class Limits:
             Bytes of one band of one pixel.
         file_bytes
             Size of the file that would be decoded.
+        mapped
+            Whether nothing is decoded: the pixels lie in the file as they are, and are read
+            when they are used. Then the size of the whole is not limited.
 
         Raises
         ------
@@ -84,6 +88,8 @@ class Limits:
                       "max_pixels_per_plane", f"{height} x {width} = ")  # fmt: skip
         self._at_most(name, "colour bands", bands, self.max_bands, "max_bands")
         self.check_frames(name, frames)
+        if mapped:
+            return
         self._at_most(name, "bytes decoded", decoded, self.max_decoded_bytes, "max_decoded_bytes")
         ratio = decoded / max(file_bytes, 1)
         if decoded > self.ratio_free_bytes and ratio > self.max_ratio:

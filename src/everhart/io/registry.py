@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from everhart.errors import FileFormatError, UsageError
 
 if TYPE_CHECKING:
+    from everhart.io.lazy import FrameReader
     from everhart.io.limits import Limits
     from everhart.micrograph import Micrograph
 
@@ -52,6 +53,13 @@ class Format:
         Writes a micrograph to a path that exists, is empty and is renamed by the caller; it
         raises `UsageError` for a dtype that the format cannot hold. None if the format is
         only read.
+    frames
+        Opens a stack without decoding it, where that is cheaper than `read`: for formats
+        that are compressed or in pieces. None where `read` maps the file, or only single
+        images are held.
+    is_folder
+        Says whether a folder is one image of this format (Zarr); its `read` and `write` then
+        take folders. None for formats of single files.
     """
 
     name: str
@@ -59,6 +67,8 @@ class Format:
     sniff: Callable[[bytes], bool]
     read: Callable[[Path, Limits], Micrograph]
     write: Callable[[Micrograph, Path], None] | None = None
+    frames: Callable[[Path, Limits], FrameReader] | None = None
+    is_folder: Callable[[Path], bool] | None = None
 
 
 _registered: list[Format] = []
@@ -100,6 +110,9 @@ def format_to_read(path: Path) -> Format:
         If the file is empty, or of no known format.
     """
     if path.is_dir():
+        for known in formats():
+            if known.is_folder is not None and known.is_folder(path):
+                return known
         raise UsageError(f"The input {path} is a folder: give the name of an image file.")
     if path.exists() and not path.is_file():
         raise UsageError(
