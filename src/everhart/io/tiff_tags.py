@@ -22,7 +22,10 @@ from everhart.io.calibration import (
     nm_per,
 )
 from everhart.io.record import Record, from_json
-from everhart.io.vendor import VendorData, from_fei, from_fei_xml, from_sis, from_zeiss
+from everhart.io.vendors import VendorData
+from everhart.io.vendors.fei import from_fei, from_fei_xml
+from everhart.io.vendors.sis import from_sis
+from everhart.io.vendors.zeiss import from_zeiss
 from everhart.io.warning import warn
 
 __all__ = ["TiffTags", "tags_of"]
