@@ -32,6 +32,7 @@ COMMANDS: Final[dict[str, CommandSource]] = {
         "everhart.cli.simulate", "simulate", "Make images with exact truth beside them."
     ),
     "train": CommandSource("everhart.cli.train", "train", "Train a model from a YAML config."),
+    "study": CommandSource("everhart.cli.study", "study", "Run a paper's tables here."),
     "models": CommandSource("everhart.cli.models", "models", "List the models at hand."),
     "demo": CommandSource(
         "everhart.cli.demo", "demo", "Restore a made-up specimen and show the result."
@@ -51,9 +52,13 @@ class LazyGroup(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         source = COMMANDS[cmd_name]
-        single = typer.Typer(add_completion=False, rich_markup_mode=None)
-        single.command(name=cmd_name)(getattr(import_module(source.module), source.function))
-        command = typer.main.get_command(single)
+        found = getattr(import_module(source.module), source.function)
+        if isinstance(found, typer.Typer):  # a group of commands
+            command = typer.main.get_command(found)
+        else:
+            single = typer.Typer(add_completion=False, rich_markup_mode=None)
+            single.command(name=cmd_name)(found)
+            command = typer.main.get_command(single)
         command.name = cmd_name
         return command
 

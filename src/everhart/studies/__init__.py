@@ -1,0 +1,1 @@
+"""The papers' tables as runnable studies: data, trainings, figures, in folders that resume."""

@@ -1,0 +1,29 @@
+"""The studies by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from everhart.errors import unknown_name
+from everhart.studies.correlation import CorrelationStudy
+from everhart.studies.renin import TABLES
+from everhart.studies.study import AnyStudy
+
+__all__ = ["STUDIES", "find_study"]
+
+_ALL: tuple[AnyStudy, ...] = (*TABLES, CorrelationStudy())
+
+STUDIES: Mapping[str, AnyStudy] = {study.name: study for study in _ALL}
+
+
+def find_study(name: str) -> AnyStudy:
+    """Return a study by its name.
+
+    Raises
+    ------
+    UsageError
+        For an unknown name, offering the nearest known one.
+    """
+    if name not in STUDIES:
+        raise unknown_name("study", name, STUDIES)
+    return STUDIES[name]
