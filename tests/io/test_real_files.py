@@ -20,12 +20,14 @@ TIFFS = {
     "automatic-se__1908249": ((768, 1024), "uint8", 7.34375, "zeiss", 56),
     "olympus_SIS": ((101, 112), "uint16", 0.0239279, "olympus_sis", 0),
     "optical_Zeiss_AxioVision_BW": ((10, 13), "uint8", None, None, 0),
-    "test_loading_image_saved_with_DM_stack": ((2, 68, 68), "float32", None, None, 0),
+    "test_loading_image_saved_with_DM_stack": (
+        (2, 68, 68), "float32", (1686.74, 168.674), "digital_micrograph", 0,
+    ),
     IMAGEJ: ((68, 68), "float32", 168.6747, "imagej", 0),
     f"{IMAGEJ}_no_scale": ((68, 68), "float32", None, None, 0),
     f"{IMAGEJ}_stack": ((2, 68, 68), "float32", 168.6747, "imagej", 0),
     f"{IMAGEJ}_stack_no_scale": ((2, 68, 68), "float32", None, None, 0),
-}
+}  # fmt: skip
 # Bars in pictures without a tag that tells: rows counted by eye.
 BARS = {
     "sem-clean/litho_test1.jpg": 120,
@@ -56,7 +58,8 @@ def test_tiffs_of_microscopes(shared_data: Path, name: str) -> None:
     if size is None:
         assert found.pixel_size_nm is None
     else:
-        assert found.pixel_size_nm == pytest.approx((size, size), rel=1e-5)
+        expected = size if isinstance(size, tuple) else (size, size)
+        assert found.pixel_size_nm == pytest.approx(expected, rel=1e-5)
 
 
 def test_conditions_of_the_fei_pairs(shared_data: Path) -> None:

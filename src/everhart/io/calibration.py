@@ -24,14 +24,18 @@ __all__ = [
 NM_PER_UNIT = {
     "fm": 1e-6,
     "pm": 1e-3,
+    "picometer": 1e-3,
     "å": 0.1,
+    "a": 0.1,
+    "aa": 0.1,
     "angstrom": 0.1,
+    "ångström": 0.1,
     "nm": 1.0,
     "nanometer": 1.0,
     "µm": 1e3,
     "um": 1e3,
+    "µ": 1e3,
     "micron": 1e3,
-    "microns": 1e3,
     "micrometer": 1e3,
     "mm": 1e6,
     "millimeter": 1e6,
@@ -75,8 +79,11 @@ def nm_per(unit: Any) -> float | None:
     """
     name = str(unit).strip()
     # ImageJ escapes what is not ASCII; some programs write the Greek mu for the micro sign.
-    name = name.replace("\\u00B5", "µ").replace("\\u00b5", "µ").replace("\u03bc", "µ")
-    name = name.replace("\\u00C5", "Å").replace("\u212b", "Å").casefold().replace("\u03bc", "µ")
+    name = name.replace("\\u00B5", "µ").replace("\\u00b5", "µ").replace("\\u00C5", "Å")
+    name = name.replace("\u212b", "Å").casefold().replace("\u03bc", "µ")
+    name = name.replace("metre", "meter")
+    if name not in NM_PER_UNIT and name.endswith("s"):
+        name = name.removesuffix("s")
     return NM_PER_UNIT.get(name)
 
 

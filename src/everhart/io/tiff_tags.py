@@ -1,19 +1,16 @@
 """The calibration and the metadata in a TIFF file's tags.
 
 The sources of a pixel size, from the most to the least trusted: the vendor's tags, ImageJ's
-description, OME-XML, and the plain resolution tags.
+description, OME-XML, a side-car, and the plain resolution tags.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from everhart.io.bitmap import in_short
 from everhart.io.calibration import (
     NM_PER_UNIT,
     Calibration,
@@ -21,39 +18,51 @@ from everhart.io.calibration import (
     from_resolution,
     nm_per,
 )
-from everhart.io.record import Record, from_json
+from everhart.io.findings import Findings, guarded
+from everhart.io.record import from_json
+from everhart.io.sidecar import read_sidecar
 from everhart.io.vendors import VendorData
-from everhart.io.vendors.fei import from_fei, from_fei_xml
-from everhart.io.vendors.sis import from_sis
+from everhart.io.vendors.fei import from_fei_text
+from everhart.io.vendors.gatan_tiff import DM_TAGS, from_dm_tags
+from everhart.io.vendors.jeol import from_jeol_xml, is_jeol_xml
+from everhart.io.vendors.sis import from_sis, from_sis_ini
+from everhart.io.vendors.tescan import from_tescan
+from everhart.io.vendors.tvips import from_tvips
+from everhart.io.vendors.values import decoded, xml_root
 from everhart.io.vendors.zeiss import from_zeiss
-from everhart.io.warning import warn
 
-__all__ = ["TiffTags", "tags_of"]
+__all__ = ["tags_of"]
 
-# Tag -> how to understand it, the most trusted first.
-_VENDORS: dict[int, Callable[[Any], VendorData]] = {
-    34682: from_fei,
-    34680: from_fei,
-    34683: from_fei_xml,
-    34118: from_zeiss,
-    33560: from_sis,
+Shape = tuple[int, ...]
+
+# Tags of text and other bytes -> how to understand them, the most trusted first.
+_BYTE_TAGS: dict[int, tuple[str, Callable[[bytes, Shape], VendorData]]] = {
+    34682: ("FEI", lambda raw, _: from_fei_text(decoded(raw))),
+    34680: ("FEI", lambda raw, _: from_fei_text(decoded(raw))),
+    34683: ("FEI", lambda raw, _: from_fei_text(decoded(raw))),
+    34118: ("Zeiss", lambda raw, shape: from_zeiss(decoded(raw), shape[-1])),
+    50431: ("TESCAN", lambda raw, _: from_tescan(raw)),
+    33471: ("Olympus", lambda raw, _: from_sis_ini(decoded(raw))),
 }
+# Tags that tifffile takes apart.
+_PARSED_TAGS: dict[int, tuple[str, Callable[[Any], VendorData]]] = {
+    33560: ("Olympus SIS", from_sis),
+    37706: ("TVIPS", from_tvips),
+}
+_LARGEST_TAG = 16 << 20
+
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
 _UNIT_NM = {2: NM_PER_UNIT["inch"], 3: NM_PER_UNIT["cm"]}
 
-
-@dataclass
-class TiffTags:
-    """What the tags of a file say about its pixels."""
-
-    calibration: Calibration | None = None
-    metadata: dict[str, Any] = field(default_factory=dict)
-    data_bar_rows: int | None = None
-    data_bar_source: str | None = None
-    record: Record | None = None
+# Units of length of the OME schema, whose case matters: Pm is no pm.
+_OME_NM = {
+    "am": 1e-9, "fm": 1e-6, "pm": 1e-3, "Å": 0.1, "nm": 1.0, "µm": 1e3, "μm": 1e3, "um": 1e3,
+    "mm": 1e6, "cm": 1e7, "dm": 1e8, "m": 1e9, "km": 1e12, "thou": 2.54e4, "in": 2.54e7,
+    "pt": 2.54e7 / 72,
+}  # fmt: skip
 
 
-def tags_of(path: Path, file: Any, series: Any, shape: tuple[int, ...]) -> TiffTags:
+def tags_of(path: Path, file: Any, series: Any, shape: Shape) -> Findings:
     """Read the tags; a broken one costs a warning and what it would have told.
 
     Parameters
@@ -69,67 +78,84 @@ def tags_of(path: Path, file: Any, series: Any, shape: tuple[int, ...]) -> TiffT
 
     Returns
     -------
-    TiffTags
+    Findings
         What they say.
     """
-    found = TiffTags()
+    found = Findings()
     first = file.pages.first
     page = series.keyframe
     description = str(page.description or first.description or "")
-    imagej = _guarded(path, "ImageJ", lambda: file.imagej_metadata) or {}
-    shaped = _guarded(path, "ImageDescription", lambda: file.shaped_metadata)
+    imagej = guarded(path, "ImageJ", lambda: file.imagej_metadata) or {}
+    shaped = guarded(path, "ImageDescription", lambda: file.shaped_metadata)
     found.record = from_json(str(imagej.get("Info", ""))) or from_json(description)
-    _vendors(path, page, found, shape)
+    for data in _vendors(path, file, page, description, shape):
+        found.take(path, data, shape)
     if found.calibration is None and imagej:
         found.calibration = _imagej(path, page, imagej)
     ome = file.ome_metadata
     if found.calibration is None and ome:
-        found.calibration = _guarded(path, "OME-XML", lambda: _ome(path, ome))
+        found.calibration = guarded(path, "OME-XML", lambda: _ome(path, ome))
+    if found.calibration is None and found.record is None:
+        read_sidecar(path, found, shape)
     if found.calibration is None:
         found.calibration = _resolution(path, page, silent=found.record is not None)
     if found.record is None:
         kept = {
             "imagej": imagej,
             "ome_xml": ome,
-            "description": None if imagej or ome or shaped else description.strip(),
+            "description": None
+            if imagej or ome or shaped or is_jeol_xml(description)
+            else description.strip(),
             "software": str(first.software or "").strip(),
         }
         found.metadata.update((name, value) for name, value in kept.items() if value)
     return found
 
 
-def _guarded(path: Path, what: str, understand: Callable[[], Any]) -> Any:
-    try:
-        return understand()
-    except Exception as error:  # a vendor's tag can hold anything
-        warn(path, f"has {what} metadata that cannot be understood ({in_short(error)}); ignored")
-        return None
+def _vendors(path: Path, file: Any, page: Any, description: str, shape: Shape) -> list[VendorData]:
+    found: list[VendorData | None] = []
+    for code, (vendor, understand) in _BYTE_TAGS.items():
+        if code in page.tags:
+            raw = partial(_raw, file, page.tags[code])
+            found.append(
+                guarded(path, f"{vendor} (tag {code})", partial(_call, understand, raw, shape))
+            )
+    for code, (vendor, parse) in _PARSED_TAGS.items():
+        if code in page.tags:
+            value = partial(_parsed, parse, page.tags[code])
+            found.append(guarded(path, f"{vendor} (tag {code})", value))
+    if is_jeol_xml(description):
+        found.append(guarded(path, "JEOL", partial(from_jeol_xml, description)))
+    if 65009 in page.tags or 65010 in page.tags:
+        values = {code: page.tags[code] for code in DM_TAGS if code in page.tags}
+        found.append(guarded(path, "DigitalMicrograph", partial(_dm, values)))
+    return [data for data in found if data is not None]
 
 
-def _understood(understand: Callable[[Any], VendorData], tag: Any) -> VendorData:
+def _call(
+    understand: Callable[[bytes, Shape], VendorData], raw: Callable[[], bytes], shape: Shape
+) -> VendorData:
+    return understand(raw(), shape)
+
+
+def _parsed(understand: Callable[[Any], VendorData], tag: Any) -> VendorData:
     return understand(tag.value)
 
 
-def _vendors(path: Path, page: Any, found: TiffTags, shape: tuple[int, ...]) -> None:
-    for code, understand in _VENDORS.items():
-        tag = page.tags.get(code)
-        if tag is None:
-            continue
-        what = f"{understand.__name__.removeprefix('from_').upper()} (tag {code})"
-        data = _guarded(path, what, partial(_understood, understand, tag))
-        if data is None:
-            continue
-        found.metadata.setdefault(data.name, data.tree)
-        common = found.metadata.setdefault("common", {})
-        for name, value in data.common.items():
-            common.setdefault(name, value)
-        if found.calibration is None and data.pixel_size_nm is not None:
-            found.calibration = checked(path, data.pixel_size_nm, data.name)
-        rows = data.field_rows
-        # A page of another scale than the scan has no bar of that height.
-        if found.data_bar_rows is None and rows is not None and 0.6 <= rows / shape[-2] <= 1:
-            found.data_bar_rows = shape[-2] - rows
-            found.data_bar_source = data.name
+def _dm(tags: dict[int, Any]) -> VendorData:
+    return from_dm_tags({code: tag.value for code, tag in tags.items()})
+
+
+def _raw(file: Any, tag: Any) -> bytes:
+    """Return a tag's bytes: tifffile decodes texts, and gives up on some encodings."""
+    if tag.valuebytecount > _LARGEST_TAG:
+        raise ValueError(f"{tag.valuebytecount:,} bytes")
+    handle = file.filehandle
+    handle.seek(tag.valueoffset)
+    raw = handle.read(tag.valuebytecount)
+    if len(raw) < tag.valuebytecount:
+        raise ValueError("it lies beyond the end of the file")
+    return bytes(raw)
 
 
 def _imagej(path: Path, page: Any, imagej: dict[str, Any]) -> Calibration | None:
@@ -141,22 +167,21 @@ def _imagej(path: Path, page: Any, imagej: dict[str, Any]) -> Calibration | None
     x, y = _ratio(page, _X_RESOLUTION), _ratio(page, _Y_RESOLUTION)
     if x is None or y is None:
         return None
+    if unit_nm in _UNIT_NM.values() and from_resolution(path, y, x, unit_nm, silent=True) is None:
+        return None  # so many dots an inch: a printer's
     return checked(path, (y_unit_nm / y, unit_nm / x), "imagej")
 
 
 def _ome(path: Path, xml: str) -> Calibration | None:
     """Understand OME-XML: the physical size of a pixel, in um where no unit is given."""
-    from xml.etree import ElementTree as ET
-
-    if re.search(r"<!(DOCTYPE|ENTITY)", xml):
-        raise ValueError("XML with a document type")
-    for element in ET.fromstring(xml).iter():
+    for element in xml_root(xml).iter():
         if not str(element.tag).endswith("Pixels"):
             continue
         sizes = []
         for axis in "YX":
             size = element.get(f"PhysicalSize{axis}")
-            unit_nm = nm_per(element.get(f"PhysicalSize{axis}Unit", "µm"))
+            # "pixel" and "reference frame" are units as well, and no lengths.
+            unit_nm = _OME_NM.get(element.get(f"PhysicalSize{axis}Unit", "µm").strip())
             if size is None or unit_nm is None:
                 return None
             sizes.append(float(size) * unit_nm)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from everhart.io.bitmap import bitmap_pixels, bitmap_resolution
-from everhart.io.calibration import with_sources
+from everhart.io.bitmap import bitmap_pixels
+from everhart.io.bitmap_findings import bitmap_micrograph
 from everhart.io.limits import Limits
 from everhart.io.registry import Format
 from everhart.micrograph import Micrograph
@@ -22,7 +22,7 @@ def _read(path: Path, limits: Limits) -> Micrograph:
     from PIL.BmpImagePlugin import BmpImageFile
 
     pixels, info = bitmap_pixels(path, limits, BmpImageFile)
-    return with_sources(pixels, calibration=bitmap_resolution(path, info))
+    return bitmap_micrograph(path, pixels, info)
 
 
 FORMAT = Format("BMP", (".bmp",), _sniff, _read)

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from everhart.errors import UsageError
-from everhart.io.bitmap import bitmap_pixels, bitmap_resolution
-from everhart.io.calibration import with_sources
+from everhart.io.bitmap import bitmap_pixels
+from everhart.io.bitmap_findings import bitmap_micrograph
 from everhart.io.limits import Limits
 from everhart.io.record import RECORD_KEY, from_json, to_json
 from everhart.io.registry import Format
@@ -38,10 +38,7 @@ def _read(path: Path, limits: Limits) -> Micrograph:
     )
     text = info.get(RECORD_KEY)
     record = from_json(text) if isinstance(text, str) else None
-    calibration = None
-    if record is None or record.pixel_size_nm is None:
-        calibration = bitmap_resolution(path, info)
-    return with_sources(pixels, calibration=calibration, record=record)
+    return bitmap_micrograph(path, pixels, info, record)
 
 
 def _deep_colour(data: bytes) -> NDArray[Any]:
