@@ -67,7 +67,7 @@ def array_layout(path: Path, shape: Sequence[int]) -> PlaneLayout:
     )
 
 
-def bands_to_grey(path: Path, pixels: Array) -> Array:
+def bands_to_grey(path: Path, pixels: Array, *, drawn_rows: int = 0) -> Array:
     """Make grey pixels out of bands.
 
     Parameters
@@ -77,6 +77,8 @@ def bands_to_grey(path: Path, pixels: Array) -> Array:
     pixels
         Array of shape ``(..., H, W, B)``: grey (1 band), grey and alpha (2), RGB (3) or RGBA
         (4). Alpha is left out.
+    drawn_rows
+        Rows at the bottom that are a data bar: colour there is no reason to warn.
 
     Returns
     -------
@@ -100,7 +102,8 @@ def bands_to_grey(path: Path, pixels: Array) -> Array:
     red, green, blue = (pixels[..., band] for band in range(3))
     if np.array_equal(red, green) and np.array_equal(green, blue):
         return np.ascontiguousarray(red)
-    coloured = _coloured_part(red, green, blue)
+    field = slice(0, pixels.shape[-3] - drawn_rows)
+    coloured = _coloured_part(*(band[..., field, :] for band in (red, green, blue)))
     if coloured > 0:
         percent = "all" if coloured == 1 else f"{max(100 * coloured, 0.1):.2g} %"
         warn(path, f"has colour in {percent} of its pixels; converted to luminance (BT.601)")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-import struct
+import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,16 @@ from numpy.typing import NDArray
 from everhart.errors import EverhartError, FileFormatError
 from everhart.io.bitmap import broken, in_short
 from everhart.io.calibration import with_sources
+from everhart.io.findings import Findings
 from everhart.io.grey import bands_to_grey, palette_to_grey
+from everhart.io.lazy import FrameReader, map_pixels
 from everhart.io.limits import Limits
+from everhart.io.tiff_pages import PageTable, alike_pages, follow_pages, is_plain
 from everhart.io.tiff_tags import tags_of
 from everhart.io.warning import warn
 from everhart.micrograph import Micrograph
 
-__all__ = ["read_tiff"]
+__all__ = ["read_tiff", "tiff_frames"]
 
 # PhotometricInterpretation of TIFF 6.0
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
@@ -38,7 +42,8 @@ def read_tiff(path: Path, limits: Limits) -> Micrograph:
     Returns
     -------
     Micrograph
-        The image, or the stack of all pages of the same shape.
+        The image, or the stack of all pages of the same shape. Large uncompressed ones are
+        mapped.
 
     Raises
     ------
@@ -51,54 +56,203 @@ def read_tiff(path: Path, limits: Limits) -> Micrograph:
 
     try:
         with tifffile.TiffFile(path) as file:
-            _no_page_lost(path, file, limits)
-            series = _main_series(path, file)
-            _check(path, series, limits)
-            _no_frame_lost(path, file, series)
-            pixels = _grey(path, series)
-            tags = tags_of(path, file, series, pixels.shape)
-            record = tags.record
-            if record is not None and 1 in record.shape and pixels.size == math.prod(record.shape):
-                pixels = pixels.reshape(record.shape)  # tifffile drops axes of length 1
+            source = _source(path, file, limits)
+            source.check(path, limits, whole=True)
+            tags = tags_of(path, file, source.page, source.shape)
+            pixels = source.pixels(path, tags)
     except (EverhartError, MemoryError):
         raise
     except Exception as error:  # a broken file makes decoders raise nearly anything
         raise broken(path, error) from error
+    record = tags.record
+    if record is not None and 1 in record.shape and pixels.size == math.prod(record.shape):
+        pixels = pixels.reshape(record.shape)  # tifffile drops axes of length 1
     return with_sources(
         pixels,
         calibration=tags.calibration,
         metadata=tags.metadata,
         data_bar_rows=tags.data_bar_rows,
         data_bar_source=tags.data_bar_source,
-        record=tags.record,
+        record=record,
     )
 
 
-def _no_page_lost(path: Path, file: Any, limits: Limits) -> None:
-    """Follow the chain of pages to its end: tifffile stops where it breaks off."""
-    layout = file.tiff
-    size = path.stat().st_size
-    seen: set[int] = set()
-    following = file.pages.first.offset
-    with path.open("rb") as handle:
-        while following and following not in seen:
-            seen.add(following)
-            handle.seek(following)
-            count = handle.read(layout.tagnosize)
-            if len(count) < layout.tagnosize:
-                break
-            (n_tags,) = struct.unpack(layout.tagnoformat, count)
-            handle.seek(following + layout.tagnosize + n_tags * layout.tagsize)
-            pointer = handle.read(layout.offsetsize)
-            if len(pointer) < layout.offsetsize:
-                break
-            (following,) = struct.unpack(layout.offsetformat, pointer)
-    if following:
-        raise FileFormatError(
-            f"{path} is truncated or broken: its list of pages breaks off after {len(seen)}, at "
-            f"byte {following:,} of {size:,}; get the file again from its source."
-        )
-    limits.check_frames(str(path), len(seen))
+def tiff_frames(path: Path, limits: Limits) -> FrameReader:
+    """Open a TIFF stack to read one page at a time.
+
+    Parameters
+    ----------
+    path
+        The file.
+    limits
+        Checked before anything is decoded; the size of the whole is not limited.
+
+    Returns
+    -------
+    FrameReader
+        Its frames are those of :func:`read_tiff`.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is broken or truncated, or holds nothing that is a grey image.
+    LimitError
+        If its header claims too much.
+    """
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            source = _source(path, file, limits)
+            table = source.table
+            if table is None or source.layout() is not None:
+                return _read_frames(read_tiff(path, limits))
+            source.check(path, limits, whole=False)
+            tags = tags_of(path, file, source.page, source.shape)
+            blank = np.zeros((1, 1), table.page.dtype)
+            dtype = source.grey(path, blank, Findings()).dtype.newbyteorder("=")
+    except (EverhartError, MemoryError):
+        raise
+    except Exception as error:
+        raise broken(path, error) from error
+    described = with_sources(
+        np.zeros((1, *source.shape[-2:]), dtype),
+        calibration=tags.calibration,
+        metadata=tags.metadata,
+        data_bar_rows=tags.data_bar_rows,
+        data_bar_source=tags.data_bar_source,
+        record=tags.record,
+    )
+    handle = path.open("rb")
+    lock = threading.Lock()  # one place in one file, whoever asks
+
+    def frame(number: int) -> NDArray[Any]:
+        try:
+            with lock:
+                stored = table.decoded(handle, number)
+        except Exception as error:
+            raise broken(path, error) from error
+        return _native(source.grey(path, stored, tags))
+
+    return FrameReader(
+        shape=table.shape,
+        dtype=dtype,
+        frame=frame,
+        close=handle.close,
+        pixel_size_nm=described.pixel_size_nm,
+        metadata=described.metadata,
+        data_bar_rows=described.data_bar_rows,
+    )
+
+
+def _read_frames(image: Micrograph) -> FrameReader:
+    """Offer the frames of what is read or mapped already."""
+    stack = image.pixels if image.ndim == 3 else image.pixels[None]
+    frames, height, width = stack.shape
+    return FrameReader(
+        shape=(frames, height, width),
+        dtype=stack.dtype,
+        frame=lambda number: np.array(stack[number]),
+        close=lambda: None,
+        pixel_size_nm=image.pixel_size_nm,
+        metadata=image.metadata,
+        data_bar_rows=image.data_bar_rows,
+    )
+
+
+@dataclass(frozen=True)
+class _Source:
+    """The pages that are read: a table of alike ones, or a series as tifffile sees it."""
+
+    page: Any
+    table: PageTable | None = None
+    series: Any = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Frames, rows and columns."""
+        height, width = int(self.page.imagelength), int(self.page.imagewidth)
+        if self.table is not None:
+            return self.table.shape
+        plane = max(1, height * width * self.page.samplesperpixel)
+        return max(1, int(self.series.size) // plane), height, width
+
+    @property
+    def dtype(self) -> np.dtype[Any] | None:
+        """Dtype in the file, in its byte order; None for what tifffile has no name for."""
+        dtype = self.page.dtype if self.series is None else self.series.dtype
+        return None if dtype is None else dtype.newbyteorder(self.page.parent.byteorder)
+
+    def layout(self) -> tuple[int, int] | None:
+        """Return the offset of the first frame and the step to the next, if nothing is decoded."""
+        page, series = self.page, self.series
+        if int(page.photometric) != _BLACK_IS_ZERO or page.samplesperpixel != 1:
+            return None
+        if self.table is not None:
+            step = self.table.step()
+            return None if step is None else (int(self.table.offsets[0, 0]), step)
+        if series.dataoffset is None or not is_plain(page):
+            return None
+        return int(series.dataoffset), math.prod(self.shape[1:]) * int(series.dtype.itemsize)
+
+    def check(self, path: Path, limits: Limits, *, whole: bool) -> None:
+        """Check the claims before anything is decoded.
+
+        `whole` says whether all frames will be in memory at once.
+        """
+        _check(path, self, limits, whole=whole)
+
+    def pixels(self, path: Path, tags: Findings) -> NDArray[Any]:
+        """Read all frames as one grey stack, or a plane if there is but one."""
+        layout, dtype = self.layout(), self.dtype
+        if layout is not None and dtype is not None:
+            strides = (layout[1], self.shape[2] * dtype.itemsize, dtype.itemsize)
+            found = map_pixels(
+                path, offset=layout[0], shape=self.shape, dtype=dtype, strides=strides
+            )
+            _told_axes(path, self.series)
+        elif self.table is not None:
+            with path.open("rb") as handle:
+                first = self.table.decoded(handle, 0)
+                found = np.empty(self.table.shape, first.dtype)
+                found[0] = first
+                for number in range(1, len(found)):
+                    found[number] = self.table.decoded(handle, number)
+            found = self.grey(path, found, tags)
+        else:
+            found = _stack(path, self.grey(path, self.series.asarray(), tags), self.series)
+        return _native(found[0] if len(found) == 1 and found.ndim == 3 else found)
+
+    def grey(self, path: Path, pixels: NDArray[Any], tags: Findings) -> NDArray[Any]:
+        """Make decoded pixels grey."""
+        return _grey(path, pixels, self.page, self.series, tags.data_bar_rows or 0)
+
+
+def _source(path: Path, file: Any, limits: Limits) -> _Source:
+    """Choose the pages to read."""
+    blocks = follow_pages(path, file, limits)
+    if len(blocks) > 1 and not file.is_ome:
+        table = alike_pages(path, file, blocks)
+        if table is not None and _all_of_one(file, table):
+            return _Source(table.page, table=table)
+    series = _main_series(path, file)
+    return _Source(series.keyframe, series=series)
+
+
+def _all_of_one(file: Any, table: PageTable) -> bool:
+    """Say whether the description, if there is one, has all alike pages as one stack."""
+    frames, height, width = table.shape
+    try:
+        imagej, shaped = file.imagej_metadata or {}, file.shaped_metadata or ()
+        if shaped:
+            shape = tuple(int(n) for n in shaped[0]["shape"])
+            several = [n for n in shape[:-2] if n > 1]
+            if math.prod(shape) != frames * height * width or len(several) > 1:
+                return False
+        axes = [imagej.get(name, 1) for name in ("frames", "slices", "channels")]
+        return bool(imagej.get("images", frames) == frames) and sum(n > 1 for n in axes) < 2
+    except Exception:  # the tags are judged later, and the pages are there
+        return not file.is_imagej
 
 
 def _main_series(path: Path, file: Any) -> Any:
@@ -135,28 +289,31 @@ def _series(path: Path, file: Any) -> list[Any]:
         return [tifffile.TiffPageSeries(alike, shape, first.dtype, "I" + first.axes)]
 
 
-def _check(path: Path, series: Any, limits: Limits) -> None:
-    """Check the claims of a series, before anything is decoded."""
-    page = series.keyframe
-    if page.dtype is None or page.dtype.kind not in "buif":
+def _check(path: Path, source: _Source, limits: Limits, *, whole: bool) -> None:
+    page, series, dtype = source.page, source.series, source.dtype
+    if dtype is not None and dtype.kind == "c":
+        raise FileFormatError(
+            f"{path} holds complex numbers, such as a Fourier transform, and no image: export its "
+            "modulus or its phase as floats."
+        )
+    if dtype is None or dtype.kind not in "buif":
         raise FileFormatError(
             f"{path} holds pixels that are neither integers nor floats of a usual size: "
             "integers and floats of 8 to 64 bits and 1-bit images are read."
         )
     if page.imagedepth > 1:
         raise FileFormatError(f"{path} holds volumetric pages: export it as a stack of pages.")
-    height, width, bands = page.imagelength, page.imagewidth, page.samplesperpixel
     size = path.stat().st_size
-    itemsize = series.dtype.itemsize
-    frames = max(1, series.size // max(1, height * width * bands))
+    (frames, height, width), bands = source.shape, page.samplesperpixel
     limits.check(
         str(path),
         height=height,
         width=width,
         bands=bands,
-        frames=frames,
-        itemsize=itemsize,
+        frames=frames if whole else 1,
+        itemsize=dtype.itemsize,
         file_bytes=size,
+        mapped=dtype.isnative and source.layout() is not None,
     )
     if page.is_tiled:
         # Tiles are decoded whole, so that a small image can hide a large one.
@@ -165,9 +322,16 @@ def _check(path: Path, series: Any, limits: Limits) -> None:
             height=page.tilelength,
             width=page.tilewidth,
             bands=bands,
-            itemsize=itemsize,
+            itemsize=dtype.itemsize,
             file_bytes=size,
         )
+    if source.table is not None:
+        offsets, counts = source.table.offsets, source.table.counts
+        if (counts <= 0).any() or (offsets <= 0).any():
+            raise _without_strips(path)
+        _all_there(path, int((offsets + counts).max()), size)
+        return
+    _no_frame_lost(path, page.parent, series)
     if series.dataoffset is not None:
         _all_there(path, series.dataoffset + series.nbytes, size)
         return
@@ -179,11 +343,15 @@ def _check(path: Path, series: Any, limits: Limits) -> None:
             )
         offsets, counts = part.dataoffsets, part.databytecounts
         if len(offsets) < expected or len(counts) < expected or not all(counts[:expected]):
-            raise FileFormatError(
-                f"{path} lacks strips or tiles, as after an interrupted recording: get the file "
-                "again from its source."
-            )
+            raise _without_strips(path)
         _all_there(path, max(o + c for o, c in zip(offsets, counts, strict=False)), size)
+
+
+def _without_strips(path: Path) -> FileFormatError:
+    return FileFormatError(
+        f"{path} lacks strips or tiles, as after an interrupted recording: get the file again from "
+        "its source."
+    )
 
 
 def _no_frame_lost(path: Path, file: Any, series: Any) -> None:
@@ -212,14 +380,12 @@ def _all_there(path: Path, end: int, size: int) -> None:
         )
 
 
-def _grey(path: Path, series: Any) -> NDArray[Any]:
-    page = series.keyframe
-    pixels = series.asarray()
+def _grey(path: Path, pixels: NDArray[Any], page: Any, series: Any, bar_rows: int) -> NDArray[Any]:
     photometric = int(page.photometric)
-    if page.samplesperpixel > 1 and "S" in series.axes:
+    if page.samplesperpixel > 1 and series is not None and "S" in series.axes:
         pixels = np.moveaxis(pixels, series.axes.index("S"), -1)
         if photometric in (_RGB, _YCBCR):
-            pixels = bands_to_grey(path, pixels)
+            pixels = bands_to_grey(path, pixels, drawn_rows=bar_rows)
         elif photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO):
             pixels = np.ascontiguousarray(pixels[..., 0])  # the others are alpha or the like
         else:
@@ -231,7 +397,7 @@ def _grey(path: Path, series: Any) -> NDArray[Any]:
         pixels = palette_to_grey(path, pixels, _palette(page.colormap))
     if photometric == _WHITE_IS_ZERO:
         pixels = _inverted(path, pixels, page.bitspersample)
-    return _stack(path, pixels, series)
+    return pixels
 
 
 def _palette(colormap: NDArray[Any]) -> NDArray[Any]:
@@ -254,7 +420,7 @@ def _inverted(path: Path, pixels: NDArray[Any], bits: int) -> NDArray[Any]:
 
 
 def _stack(path: Path, pixels: NDArray[Any], series: Any) -> NDArray[Any]:
-    """Give a plane or a stack of planes in native byte order, writable."""
+    """Give planes as one stack."""
     page = series.keyframe
     sizes = dict(zip(series.axes, series.shape, strict=True))
     # tifffile leaves out axes of length 1 in one place or the other.
@@ -262,6 +428,14 @@ def _stack(path: Path, pixels: NDArray[Any], series: Any) -> NDArray[Any]:
         height, width = sizes["Y"], sizes["X"]
     else:
         height, width = page.imagelength, page.imagewidth
+    _told_axes(path, series)
+    return pixels.reshape(-1, height, width)
+
+
+def _told_axes(path: Path, series: Any) -> None:
+    """Warn about more than one axis of frames."""
+    if series is None:
+        return
     leading = [
         f"{axis}={n}"
         for axis, n in zip(series.axes, series.shape, strict=True)
@@ -269,9 +443,10 @@ def _stack(path: Path, pixels: NDArray[Any], series: Any) -> NDArray[Any]:
     ]
     if len(leading) > 1:
         warn(path, f"has the axes {', '.join(leading)}; they were read as one stack of frames")
-    pixels = pixels.reshape(-1, height, width)
-    if len(pixels) == 1:
-        pixels = pixels[0]
+
+
+def _native(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Give pixels in native byte order, writable."""
     if not pixels.dtype.isnative:
         pixels = pixels.astype(pixels.dtype.newbyteorder("="))
     return pixels if pixels.flags.writeable else np.array(pixels)

@@ -62,7 +62,7 @@ _OME_NM = {
 }  # fmt: skip
 
 
-def tags_of(path: Path, file: Any, series: Any, shape: Shape) -> Findings:
+def tags_of(path: Path, file: Any, page: Any, shape: Shape) -> Findings:
     """Read the tags; a broken one costs a warning and what it would have told.
 
     Parameters
@@ -71,8 +71,8 @@ def tags_of(path: Path, file: Any, series: Any, shape: Shape) -> Findings:
         The file, for the warnings.
     file
         The open ``tifffile.TiffFile``.
-    series
-        The series that was read.
+    page
+        The page that was read, or the first of several.
     shape
         Shape of its grey pixels.
 
@@ -83,7 +83,6 @@ def tags_of(path: Path, file: Any, series: Any, shape: Shape) -> Findings:
     """
     found = Findings()
     first = file.pages.first
-    page = series.keyframe
     description = str(page.description or first.description or "")
     imagej = guarded(path, "ImageJ", lambda: file.imagej_metadata) or {}
     shaped = guarded(path, "ImageDescription", lambda: file.shaped_metadata)

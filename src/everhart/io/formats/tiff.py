@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from everhart.io.registry import Format
-from everhart.io.tiff_read import read_tiff
+from everhart.io.tiff_read import read_tiff, tiff_frames
 from everhart.io.tiff_write import write_tiff
 
 __all__ = ["FORMAT"]
@@ -15,4 +15,4 @@ def _sniff(start: bytes) -> bool:
     return start.startswith(_MAGIC)
 
 
-FORMAT = Format("TIFF", (".tif", ".tiff"), _sniff, read_tiff, write_tiff)
+FORMAT = Format("TIFF", (".tif", ".tiff"), _sniff, read_tiff, write_tiff, tiff_frames)
