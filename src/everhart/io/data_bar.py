@@ -8,6 +8,7 @@ An image is better left with its bar than robbed of specimen, so all signs must 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,9 @@ _IN_BAR, _IN_FIELD = 0.45, 0.35
 _BLANK, _EMPTY = 0.93, 0.985
 # Part of a row of letters that is either background or text.
 _TWO_LEVELS = 0.8
-_COLUMNS = 1024  # more columns than this tell nothing more and cost time
+_COLUMNS = 512  # more columns than this tell nothing more and cost time
+# Most bars are less high than this part of the image: it is looked at first.
+_STRIP = 0.14
 
 
 def find_data_bar(pixels: ArrayLike) -> int:
@@ -68,66 +71,101 @@ def find_data_bar(pixels: ArrayLike) -> int:
     if not _has_a_level(glance):
         return 0
     block = image[-round((_HIGHEST + 0.05) * height) :, :: max(1, width // _COLUMNS)]
-    scaled = _scaled(block)
-    if scaled is None:
+    values = np.ascontiguousarray(block)
+    scale = _scale(values)
+    if scale is None:
         return 0
-    for level in _levels(scaled[-rows:]):
-        found = _bar_of_level(scaled, level, height)
-        if found:
-            return found
+    # Most bars end, and their specimen begins, within a strip: the rest is looked at if not.
+    for part in (values[-round(_STRIP * height) :], values):
+        scaled = scale(part)
+        for level in _levels(scaled[-rows:]):
+            found = _bar_of_level(scaled, level, height, whole=part is values)
+            if found:
+                return found
     return 0
 
 
-def _scaled(block: NDArray[Any]) -> NDArray[np.float32] | None:
-    """Scale to 0..1; None if there is no contrast."""
-    values = np.nan_to_num(block.astype(np.float32), posinf=0.0, neginf=0.0)
-    low, high = float(values.min()), float(values.max())
-    if not high > low or not np.isfinite(high - low):
+def _scale(values: NDArray[Any]) -> Callable[[NDArray[Any]], NDArray[np.uint8]] | None:
+    """Return what scales these pixels, or a part of them, to 0..255; None without contrast."""
+    if values.dtype.kind == "f":
+        finite = np.isfinite(values)
+        low = float(np.min(values, initial=np.inf, where=finite))
+        high = float(np.max(values, initial=-np.inf, where=finite))
+        low, high = min(low, 0.0) if not finite.all() else low, high
+    else:
+        low, high = float(values.min()), float(values.max())
+    span = high - low
+    if not span > 0 or not np.isfinite(span):
         return None
-    return (values - np.float32(low)) / np.float32(high - low)
+    if values.dtype == np.uint8:
+        table = np.clip((np.arange(256) - low) * (255 / span), 0, 255).astype(np.uint8)
+        return lambda part: table[part]
+
+    def scaled(part: NDArray[Any]) -> NDArray[np.uint8]:
+        plain = part.astype(np.float32)
+        if values.dtype.kind == "f":
+            plain = np.nan_to_num(plain, copy=False, posinf=0.0, neginf=0.0)
+        return ((plain - np.float32(low)) * np.float32(255 / span)).astype(np.uint8)
+
+    return scaled
 
 
 def _has_a_level(glance: NDArray[Any]) -> bool:
     """Say whether a fair part of the pixels has nearly the same value."""
-    scaled = _scaled(glance)
-    return scaled is not None and bool(_levels(scaled))
+    scale = _scale(glance)
+    return scale is not None and bool(_levels(scale(glance)))
 
 
-def _levels(scaled: NDArray[np.float32]) -> list[float]:
+def _levels(scaled: NDArray[np.uint8]) -> list[int]:
     """Return the levels that a bar's background can have, the most frequent first."""
-    counts = np.bincount((scaled * 63).astype(np.int64).ravel(), minlength=64)
+    counts = np.bincount(scaled.ravel(), minlength=256)
+    coarse = counts.reshape(64, 4).sum(axis=1)
     # A level between two bins counts in both.
-    pairs = counts + np.append(counts[1:], 0)
+    pairs = coarse + np.append(coarse[1:], 0)
     found = []
-    for bin_ in np.argsort(pairs)[::-1][:2]:
+    for bin_ in np.argsort(pairs)[::-1][:2].tolist():
         if pairs[bin_] < 0.25 * scaled.size:
             break
-        inside = scaled[(scaled >= bin_ / 63) & (scaled < (bin_ + 2) / 63)]
-        if inside.size:
-            found.append(float(np.median(inside)))
+        inside = counts[4 * bin_ : 4 * (bin_ + 2)]
+        middle = np.searchsorted(np.cumsum(inside), inside.sum() / 2)
+        found.append(4 * bin_ + int(middle))
     return found
 
 
-def _bar_of_level(scaled: NDArray[np.float32], level: float, height: int) -> int:
-    """Return the rows of a bar with this background level, or 0."""
-    distance = np.abs(scaled - np.float32(level))
+def _bar_of_level(scaled: NDArray[np.uint8], level: int, height: int, *, whole: bool) -> int:
+    """Return the rows of a bar with this background level, or 0.
+
+    `whole` says whether the rows are all that a bar can have, and not the lower ones alone.
+    """
+    distance = np.maximum(scaled, np.uint8(level)) - np.minimum(scaled, np.uint8(level))
     lines = _is_line(scaled)
+    text = distance > _CONTRAST * 255
     # First as JPEG leaves it; then exactly, for a black bar below a nearly black specimen.
     for tolerance in (_TOLERANCE, _EXACT / 3):
-        background = distance <= tolerance
-        top = _top(background, distance > _CONTRAST, lines, height)
+        background = distance <= tolerance * 255
+        top = _top(background, text, lines, height, whole=whole)
         if top is not None and _is_drawn(background[top:], distance[top:]):
             return len(scaled) - top
     return 0
 
 
+def _part(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the part of each row that is true."""
+    return np.asarray(np.count_nonzero(mask, axis=1) / mask.shape[1])
+
+
 def _top(
-    background: NDArray[np.bool_], text: NDArray[np.bool_], lines: NDArray[np.bool_], height: int
+    background: NDArray[np.bool_],
+    text: NDArray[np.bool_],
+    lines: NDArray[np.bool_],
+    height: int,
+    *,
+    whole: bool,
 ) -> int | None:
     """Return the row where the drawn rows at the bottom begin, or None."""
-    part = background.mean(axis=1)
+    part = _part(background)
     # In a row of large letters there is little background, but hardly a third level.
-    lettered = (part >= _IN_BAR / 3) & (part + text.mean(axis=1) >= _TWO_LEVELS)
+    lettered = (part >= _IN_BAR / 3) & (part + _part(text) >= _TWO_LEVELS)
     drawn = (part >= _IN_BAR) | lettered | lines
     # Lines between the fields of a bar may not reach its ends: two rows are bridged.
     drawn[1:-1] |= drawn[:-2] & drawn[2:]
@@ -138,14 +176,16 @@ def _top(
     top = int(specimen[-1]) + 1 if specimen.size else 0
     lowest, highest = max(_LOWEST_ROWS, _LOWEST * height), _HIGHEST * height
     if (
-        top > 0
+        top > (0 if whole else 4)
         and lowest <= bottom - top <= highest
         and part[max(0, top - 4) : top].mean() <= _IN_FIELD
     ):
         return top
+    if not whole:
+        return None
     # The specimen above is of the same level (black, or saturated): a line drawn across the
     # image can show where the bar begins.
-    across = np.flatnonzero(text.mean(axis=1) >= 0.98)
+    across = np.flatnonzero(_part(text) >= 0.98)
     across = across[(across <= bottom - lowest) & (across >= bottom - highest)]
     if across.size:
         return int(across[0])
@@ -165,27 +205,28 @@ def _bottom(drawn: NDArray[np.bool_], height: int) -> int:
     return bottom
 
 
-def _is_line(scaled: NDArray[np.float32]) -> NDArray[np.bool_]:
+def _is_line(scaled: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Say which rows are one level from end to end."""
     # A level that all pixels have, a few of them have as well.
     few = scaled[:, scaled.shape[1] // 32 :: max(1, scaled.shape[1] // 16)]
     middle = np.median(few, axis=1, keepdims=True)
-    return np.asarray((np.abs(scaled - middle) <= _EXACT).mean(axis=1) >= 0.98)
+    near = np.abs(scaled.astype(np.int16) - middle.astype(np.int16)) <= _EXACT * 255
+    return np.asarray(_part(near) >= 0.98)
 
 
-def _is_drawn(background: NDArray[np.bool_], distance: NDArray[np.float32]) -> bool:
+def _is_drawn(background: NDArray[np.bool_], distance: NDArray[np.uint8]) -> bool:
     """Say whether a band is flat with text on it, and not specimen."""
     rows, width = background.shape
     # Drawn levels are exact; JPEG adds a ripple near the text.
-    if background.mean() < 0.5 or np.mean(distance[background] <= _EXACT) < 0.8:
+    if background.mean() < 0.5 or np.mean(distance[background] <= _EXACT * 255) < 0.8:
         return False
     edge = max(1, width // 25)
     if min(background[:, :edge].mean(), background[:, -edge:].mean()) < 0.5:
         return False
-    blank = background.mean(axis=1) >= _BLANK
+    blank = _part(background) >= _BLANK
     if not blank[:4].any() or blank.sum() < max(2, 0.06 * rows):
         return False
-    text = distance > _CONTRAST
+    text = distance > _CONTRAST * 255
     columns = np.flatnonzero(text.any(axis=0))
     if not 0.004 <= text.mean() <= 0.45 or not columns.size:
         return False
