@@ -67,14 +67,13 @@ def _candidates(path: Path) -> list[Path]:
     They are tried one by one: to list a folder of thousands of images for each of them would
     take longer than to read them.
     """
-    kind = path.suffix.removeprefix(".")
-    names: dict[str, None] = {}
-    for suffix in (".txt", ".hdr", f"-{kind.lower()}.hdr"):
-        for name in (path.stem + suffix, path.stem + suffix.upper()):
-            names.setdefault(name)
-    for name in list(names):
-        names.setdefault(name.lower())
-        names.setdefault(name.upper())
+    kind = path.suffix.removeprefix(".").lower()
+    stems = dict.fromkeys((path.stem, path.stem.lower(), path.stem.upper()))
+    names = [
+        stem + suffix
+        for suffix in (".txt", ".TXT", ".hdr", ".HDR", f"-{kind}.hdr", f"-{kind.upper()}.HDR")
+        for stem in stems
+    ]
     return [path.with_name(name) for name in names if name != path.name]
 
 

@@ -56,7 +56,7 @@ def from_jeol_xml(text: str) -> VendorData:
         instrument=tree.get("Instruments"),
         beam="electron",
         beam_energy_kev=times(number(gun.get("AccelerationVoltage")), 1e-3),
-        magnification=number(lens.get("SelectorValue")) if magnified else None,
+        magnification=(number(lens.get("SelectorValue")) or None) if magnified else None,
         detector=tree.get("ImageSourceDetector"),
         acquisition_time=iso_time(re.sub(r"(\.\d{6})\d+", r"\1", str(tree.get("DateTime")))),
         stage=known(
