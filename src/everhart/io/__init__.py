@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from everhart.io.atomic import OutputExistsError
 from everhart.io.data_bar import find_data_bar
+from everhart.io.isolated import read_isolated
 from everhart.io.limits import DEFAULT_LIMITS, Limits
 from everhart.io.paths import image_paths
 from everhart.io.reading import read
@@ -20,6 +21,7 @@ __all__ = [
     "find_data_bar",
     "image_paths",
     "read",
+    "read_isolated",
     "readable_suffixes",
     "register",
     "writable_suffixes",
