@@ -156,7 +156,8 @@ class _TapConv(nn.Conv2d):
         nn.init.zeros_(self.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._conv_forward(x, self.weight * self.taps, self.bias)
+        out: Tensor = self._conv_forward(x, self.weight * self.taps, self.bias)
+        return out
 
 
 class _PointwiseBlock(nn.Module):

@@ -107,7 +107,7 @@ def noise_levels(images: Tensor, groups: int = _GROUPS) -> Tensor:
     order = means.detach().argsort(dim=2)
     per_group = patches.shape[2] // groups
     patches = (patches - means).gather(2, order.expand_as(patches))[:, :, : groups * per_group]
-    grouped = patches.unflatten(2, (groups, per_group)).transpose(1, 2)
+    grouped = patches.reshape(*patches.shape[:2], groups, per_group).transpose(1, 2)
     grouped = grouped - grouped.mean(3, keepdim=True)
     covariance = grouped @ grouped.transpose(2, 3) / per_group
     # The smallest is that of the mean, which was taken out.
@@ -117,7 +117,8 @@ def noise_levels(images: Tensor, groups: int = _GROUPS) -> Tensor:
     with torch.no_grad():
         medians = (eigenvalues[..., (count - 1) // 2] + eigenvalues[..., count // 2]) / 2
         kept = torch.where(medians >= averages, count, 1).amax(-1, keepdim=True)
-    return averages.gather(-1, kept - 1)[..., 0].clamp(min=1e-12).sqrt()
+    level: Tensor = averages.gather(-1, kept - 1)[..., 0].clamp(min=1e-12).sqrt()
+    return level
 
 
 def stabilisation_loss(images: Tensor, gain: Tensor, variance: Tensor) -> Tensor:

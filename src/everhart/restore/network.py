@@ -8,19 +8,32 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor, nn
 
 from everhart.errors import UsageError
 from everhart.micrograph import Array
 from everhart.nn.hardware import resolve_device, use_bf16
-from everhart.nn.unet import Output, UNet, UNetConfig
+from everhart.restore.architectures import (
+    ARCHITECTURES,
+    RestorationNetwork,
+    RestorationUNet,
+    RestorationUNetConfig,
+    network_from_header,
+)
+from everhart.restore.dropout import Inference, masks_at_use
 from everhart.restore.normalise import GreyScale, fill_non_finite
 from everhart.restore.tiling import plan_tiles
 from everhart.training.model_file import ModelHeader, load_model
 
+__all__ = [
+    "ARCHITECTURE",
+    "KIND",
+    "LearnedDenoiser",
+    "RestorationUNet",
+    "RestorationUNetConfig",
+]
+
 KIND = "denoiser"
-ARCHITECTURE = "RestorationUNet"
+ARCHITECTURE = RestorationUNet.__name__
 
 BORDER = 16
 """Pixels by which an image is continued by reflection before the network sees it."""
@@ -30,60 +43,6 @@ OUTLIER = 20.0
 
 DEFAULT_MEMORY_MB = 350.0
 """Cap for the activations of one tile."""
-
-
-class RestorationUNetConfig(BaseModel):
-    """Network of a learned denoiser: a U-Net and the extra planes that it is given."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    widths: tuple[int, ...] = Field((32, 64, 128, 256), min_length=1)
-    stem: int = Field(2, ge=1, le=4)
-    output: Output = "direct"
-    edge_plane: bool = Field(False, description="give the Sobel magnitude as a second plane")
-
-    @property
-    def unet(self) -> UNetConfig:
-        """Config of the U-Net inside."""
-        return UNetConfig(
-            in_channels=2 if self.edge_plane else 1,
-            widths=self.widths,
-            stem=self.stem,
-            output=self.output,
-        )
-
-
-class RestorationUNet(nn.Module):
-    """U-Net on a normalised image ``(N, 1, H, W)``, with the extra planes added on the way.
-
-    H and W must be multiples of :attr:`stride`.
-    """
-
-    def __init__(self, config: RestorationUNetConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.unet = UNet(config.unet)
-        if config.edge_plane:
-            sobel = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8
-            self.sobel: Tensor
-            self.register_buffer("sobel", torch.stack([sobel, sobel.T])[:, None], persistent=False)
-
-    @property
-    def stride(self) -> int:
-        """Grid of the coarsest level, in pixels."""
-        return self.config.unet.stride
-
-    @property
-    def receptive_radius(self) -> int:
-        """Pixels around an output pixel on which it can depend."""
-        return self.config.unet.receptive_radius + int(self.config.edge_plane)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the restored normalised image ``(N, 1, H, W)``."""
-        if self.config.edge_plane:
-            gradient = nn.functional.conv2d(x, self.sobel.to(x), padding=1)
-            x = torch.cat([x, gradient.norm(dim=1, keepdim=True)], dim=1)
-        return self.unet(x)  # type: ignore[no-any-return]
 
 
 class LearnedDenoiser:
@@ -105,7 +64,7 @@ class LearnedDenoiser:
 
     def __init__(
         self,
-        network: RestorationUNet,
+        network: RestorationNetwork,
         header: ModelHeader | None = None,
         sha256: str | None = None,
         *,
@@ -118,6 +77,8 @@ class LearnedDenoiser:
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.header = header
         self.sha256 = sha256
+        self.inference = Inference.model_validate(header.inference if header else {})
+        self.full_range = bool(header and header.normalisation.get("kind") == "range")
 
     @classmethod
     def load(
@@ -136,14 +97,15 @@ class LearnedDenoiser:
 
         loaded = load_model(path, KIND)
         header = loaded.header
-        if header.architecture != ARCHITECTURE:
+        if header.architecture not in ARCHITECTURES:
             raise FileFormatError(
                 f"{path} has the architecture {header.architecture!r} and this Everhart knows "
-                f"{ARCHITECTURE!r}: update everhart."
+                f"{', '.join(map(repr, ARCHITECTURES))}: update everhart."
             )
         try:
-            network = RestorationUNet(RestorationUNetConfig.model_validate(header.config))
+            network = network_from_header(header.architecture, header.config)
             network.load_state_dict(loaded.weights)
+            Inference.model_validate(header.inference)
         except (ValueError, RuntimeError):
             raise FileFormatError(
                 f"{path} is damaged: its weights do not fit its header; copy or train it anew."
@@ -182,7 +144,7 @@ class LearnedDenoiser:
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise UsageError(f"{name}={value!r} was given: give a positive number.")
         filled = fill_non_finite(pixels)
-        scale = GreyScale.of(filled)
+        scale = GreyScale.of_range(filled) if self.full_range else GreyScale.of(filled)
         if scale.deviation == 0:  # nothing to restore in a constant image
             return filled.copy()
         normalised = scale.normalise(filled)
@@ -198,14 +160,8 @@ class LearnedDenoiser:
         return scale.restore(restored, pixels.dtype)
 
     def _bytes_per_pixel(self) -> float:
-        """Estimate the peak of the activations, per input pixel.
-
-        At the finest level the skip, the upsampled features, their concatenation and two
-        convolution outputs live at once; oneDNN adds working copies of the order of one.
-        """
-        config = self.network.config
-        finest = config.widths[0] / config.stem**2
-        return 7 * finest * (2 if self.bf16 else 4) + 12
+        """Estimate the peak of the activations, per input pixel."""
+        return self.network.maps_per_pixel * (2 if self.bf16 else 4) + 12
 
     @torch.inference_mode()
     def _run(self, image: NDArray[np.float32], max_window_pixels: int) -> NDArray[np.float32]:
@@ -213,17 +169,39 @@ class LearnedDenoiser:
         stride = self.network.stride
         padding = [(BORDER, BORDER + -(n + 2 * BORDER) % stride) for n in image.shape]
         padded = np.pad(image, padding, mode="reflect")
-        out = np.empty((height, width), np.float32)
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.bf16):
+            known = self.network.know(torch.from_numpy(padded)[None, None].to(self.device))
+        total: NDArray[np.float32] | None = None
+        masks = masks_at_use(self.inference, padded.shape)
+        for mask in masks:
+            planes = [padded if mask is None else self.inference.applied(padded, mask)]
+            if self.network.mask_plane:
+                planes.append(np.ones_like(padded) if mask is None else mask)
+            out = self._run_tiles(np.stack(planes), (height, width), known, max_window_pixels)
+            total = out if total is None else total + out
+        assert total is not None
+        return total / np.float32(len(masks)) if len(masks) > 1 else total
+
+    def _run_tiles(
+        self,
+        planes: NDArray[np.float32],
+        shape: tuple[int, int],
+        known: torch.Tensor | None,
+        max_window_pixels: int,
+    ) -> NDArray[np.float32]:
+        """Run the padded planes ``(C, H, W)`` through the network, tile by tile."""
+        out = np.empty(shape, np.float32)
         tiles = plan_tiles(
-            (padded.shape[0], padded.shape[1]),
+            (planes.shape[1], planes.shape[2]),
             halo=self.network.receptive_radius,
-            stride=stride,
+            stride=self.network.stride,
             max_window_pixels=max_window_pixels,
         )
         for tile in tiles:
-            batch = torch.from_numpy(np.ascontiguousarray(padded[tile.window]))[None, None]
+            window = np.ascontiguousarray(planes[(slice(None), *tile.window)])
+            batch = torch.from_numpy(window)[None].to(self.device)
             with torch.autocast(self.device, torch.bfloat16, enabled=self.bf16):
-                restored = self.network(batch.to(self.device))
+                restored = self.network(batch, known)
             core = restored[0, 0].float().cpu().numpy()[tile.keep]
             _paste(out, core, (tile.core[0].start - BORDER, tile.core[1].start - BORDER))
         return out

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from everhart.errors import UsageError
 from everhart.micrograph import Array
 
 _SAMPLE = 1 << 20
@@ -51,6 +52,24 @@ class GreyScale:
         if deviation <= 1e-9 * max(abs(mean), 1e-300):
             deviation = 0.0
         return cls(mean, deviation)
+
+    @classmethod
+    def of_range(cls, pixels: Array) -> GreyScale:
+        """Return the scale on which black is 0 and the largest grey level of the dtype 1.
+
+        For images that all come from one converter, where black means the same in each of them.
+
+        Raises
+        ------
+        UsageError
+            For pixels that are no integers, whose largest value is not known.
+        """
+        if pixels.dtype.kind not in "iu":
+            raise UsageError(
+                f"An image of {pixels.dtype} was given to a model with the normalisation 'range': "
+                "it takes integer grey levels, as its training images had them."
+            )
+        return cls(0.0, float(np.iinfo(pixels.dtype).max))
 
     def normalise(self, pixels: Array) -> NDArray[np.float32]:
         """Return normalised float32 pixels; the deviation must not be 0."""

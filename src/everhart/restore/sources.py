@@ -2,78 +2,48 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Literal, Protocol, TypeAlias
+from typing import Annotated, Literal
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from everhart.errors import UsageError
 from everhart.restore.corruption import NoiseRange
+from everhart.restore.frames_source import FramesConfig, load_frames
 from everhart.restore.normalise import GreyScale
+from everhart.restore.source_base import (
+    FolderConfig,
+    Image,
+    Pattern,
+    Sample,
+    Source,
+    SourceBase,
+    hash_of,
+    random_window,
+)
 
-Image: TypeAlias = NDArray[np.float32]
-Sample: TypeAlias = tuple[Image, Image]
-
-
-def _checked_pattern(pattern: str) -> str:
-    if pattern.count("*") != 1:
-        raise ValueError("a pattern needs exactly one *, such as 'noisy/*.tif'")
-    return pattern
-
-
-Pattern = Annotated[str, AfterValidator(_checked_pattern)]
-
-
-class _SourceConfig(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    weight: float = Field(1.0, gt=0, description="share of the samples, relative to the others")
-
-
-class _FolderConfig(_SourceConfig):
-    folder: str = Field(description="folder of the images; $VARIABLES are filled in")
-    exclude: list[str] = Field(
-        default_factory=list, description="glob patterns of files to leave out"
-    )
-
-    @property
-    def path(self) -> Path:
-        """The folder, checked."""
-        text = os.path.expandvars(self.folder)
-        if re.search(r"\$(\w|\{)", text):  # not `\\server\c$\images`
-            raise UsageError(
-                f"The folder {self.folder!r} names a variable that is not set: set it, or "
-                "give the folder as data.0.folder=PATH."
-            )
-        path = Path(text).expanduser()
-        if not path.is_dir():
-            raise UsageError(f"There is no folder {path}: give the folder of the training images.")
-        return path
-
-    def matches(self, pattern: str) -> dict[str, Path]:
-        """Files that match a pattern with one ``*``, by what the star stands for."""
-        left, right = pattern.split("*")
-        key = re.compile(re.escape(left) + "(.*)" + re.escape(right))
-        found = {}
-        for file in sorted(self.path.glob(pattern)):
-            name = file.relative_to(self.path).as_posix()
-            match = key.fullmatch(name)
-            # Hidden files are other programs', such as those that macOS leaves in folders.
-            if not file.is_file() or file.name.startswith("."):
-                continue
-            if match and not any(file.match(p) for p in self.exclude):
-                found[match.group(1)] = file
-        return found
+__all__ = [
+    "CleanConfig",
+    "CorruptedSource",
+    "FramesConfig",
+    "Image",
+    "PairSource",
+    "PairsConfig",
+    "Sample",
+    "SimulatedConfig",
+    "Source",
+    "SourceConfig",
+    "augment",
+    "load_clean",
+    "load_pairs",
+    "load_source",
+    "make_simulated",
+]
 
 
-class PairsConfig(_FolderConfig):
+class PairsConfig(FolderConfig):
     """Noisy images with a clean partner each."""
 
     kind: Literal["pairs"]
@@ -88,7 +58,7 @@ class PairsConfig(_FolderConfig):
     max_shift_px: float = Field(40.0, gt=0, description="largest drift to look for")
 
 
-class CleanConfig(_FolderConfig):
+class CleanConfig(FolderConfig):
     """Clean images, made noisy by the simulated microscope at each use."""
 
     kind: Literal["clean"]
@@ -96,7 +66,7 @@ class CleanConfig(_FolderConfig):
     noise: NoiseRange = Field(default_factory=NoiseRange)
 
 
-class SimulatedConfig(_SourceConfig):
+class SimulatedConfig(SourceBase):
     """Simulated scenes, made noisy by the simulated microscope at each use."""
 
     kind: Literal["simulated"]
@@ -108,22 +78,9 @@ class SimulatedConfig(_SourceConfig):
     noise: NoiseRange = Field(default_factory=NoiseRange)
 
 
-SourceConfig = Annotated[PairsConfig | CleanConfig | SimulatedConfig, Field(discriminator="kind")]
-
-
-class Source(Protocol):
-    """Anything that draws normalised training samples."""
-
-    def draw(self, rng: np.random.Generator, crop_px: int) -> Sample:
-        """Return a noisy and a clean crop ``(crop_px, crop_px)``, normalised alike."""
-
-    @property
-    def smallest_px(self) -> int:
-        """Shortest edge of the images, which a crop must not exceed."""
-
-    @property
-    def sha256(self) -> str:
-        """Hash of the images, for the model card."""
+SourceConfig = Annotated[
+    PairsConfig | CleanConfig | SimulatedConfig | FramesConfig, Field(discriminator="kind")
+]
 
 
 @dataclass(frozen=True)
@@ -131,11 +88,12 @@ class PairSource:
     """Crops of registered pairs, normalised by the statistics of the whole noisy image."""
 
     pairs: Sequence[Sample]
+    flips: bool = True
 
     def draw(self, rng: np.random.Generator, crop_px: int) -> Sample:
         """Return a random crop of a random pair."""
         noisy, clean = self.pairs[int(rng.integers(len(self.pairs)))]
-        window = _random_window(rng, noisy.shape, crop_px)
+        window = random_window(rng, noisy.shape, crop_px)
         return noisy[window], clean[window]
 
     @property
@@ -146,7 +104,7 @@ class PairSource:
     @property
     def sha256(self) -> str:
         """Hash of the registered pairs."""
-        return _hash(image for pair in self.pairs for image in pair)
+        return hash_of(image for pair in self.pairs for image in pair)
 
 
 @dataclass(frozen=True)
@@ -156,12 +114,13 @@ class CorruptedSource:
     images: Sequence[Image]
     noise: NoiseRange
     may_shrink: bool = False
+    flips: bool = True
 
     def draw(self, rng: np.random.Generator, crop_px: int) -> Sample:
         """Return a random crop of a random image under random noise."""
         image = self.images[int(rng.integers(len(self.images)))]
         shrink = self.may_shrink and min(image.shape) >= 2 * crop_px and rng.random() < 0.5
-        clean = image[_random_window(rng, image.shape, crop_px * (2 if shrink else 1))]
+        clean = image[random_window(rng, image.shape, crop_px * (2 if shrink else 1))]
         if shrink:  # other pixel sizes, and a cleaner target
             clean = clean.reshape(crop_px, 2, crop_px, 2).mean((1, 3))
         noisy, target = self.noise.corrupt(clean.astype(np.float32), rng)
@@ -181,7 +140,7 @@ class CorruptedSource:
     @property
     def sha256(self) -> str:
         """Hash of the clean images."""
-        return _hash(self.images)
+        return hash_of(self.images)
 
 
 def load_pairs(config: PairsConfig) -> PairSource:
@@ -268,12 +227,32 @@ def make_simulated(config: SimulatedConfig, seed: int) -> CorruptedSource:
     return CorruptedSource(images, config.noise)  # type: ignore[arg-type]
 
 
-def load_source(config: PairsConfig | CleanConfig | SimulatedConfig, seed: int) -> Source:
-    """Make the source that a config describes."""
+def load_source(
+    config: PairsConfig | CleanConfig | SimulatedConfig | FramesConfig,
+    seed: int,
+    recipe: str = "supervised",
+    *,
+    judged: bool = False,
+    full_range: bool = False,
+) -> Source:
+    """Make the source that a config describes.
+
+    Parameters
+    ----------
+    config
+        Its config.
+    seed
+        Seed of what is drawn once.
+    recipe, judged, full_range
+        As for :func:`everhart.restore.frames_source.load_frames`; other sources have clean
+        targets, whatever the recipe.
+    """
     if isinstance(config, PairsConfig):
         return load_pairs(config)
     if isinstance(config, CleanConfig):
         return load_clean(config)
+    if isinstance(config, FramesConfig):
+        return load_frames(config, seed, recipe, judged=judged, full_range=full_range)
     return make_simulated(config, seed)
 
 
@@ -298,22 +277,3 @@ def _grey_matched(clean: Image, noisy: Image) -> Image:
     """
     slope, offset = np.polyfit(clean.ravel().astype(np.float64), noisy.ravel(), 1)
     return np.asarray(slope * clean + offset, np.float32)
-
-
-def _random_window(
-    rng: np.random.Generator, shape: tuple[int, ...], size: int
-) -> tuple[slice, slice]:
-    if min(shape) < size:
-        raise UsageError(
-            f"A training image of shape {tuple(shape)} was given and crops of {size} pixels: lower "
-            "crop_px or leave small images out."
-        )
-    top, left = (int(rng.integers(n - size + 1)) for n in shape)
-    return slice(top, top + size), slice(left, left + size)
-
-
-def _hash(images: Iterable[Image]) -> str:
-    digest = hashlib.sha256()
-    for image in images:
-        digest.update(np.ascontiguousarray(image).tobytes())
-    return digest.hexdigest()

@@ -3,155 +3,97 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any
 
 import numpy as np
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from torch import Tensor
+from numpy.typing import NDArray
 
-from everhart.errors import UsageError, unknown_name
+from everhart.errors import UsageError
 from everhart.io.atomic import write_text
 from everhart.micrograph import __version__
 from everhart.nn.hardware import resolve_device
-from everhart.nn.losses import LOSSES, WeightedLoss
+from everhart.restore.architectures import RestorationNetwork, config_for_header, make_network
+from everhart.restore.config import CardConfig, DenoiserConfig
+from everhart.restore.frames_source import FramesSource
+from everhart.restore.guard import check_noise
 from everhart.restore.models import find_model
-from everhart.restore.network import (
-    ARCHITECTURE,
-    KIND,
-    RestorationUNet,
-    RestorationUNetConfig,
-)
-from everhart.restore.sources import Sample, Source, SourceConfig, augment, load_source
-from everhart.training.config import OptimiserConfig, load_config
-from everhart.training.engine import TrainingTask, fit
+from everhart.restore.network import KIND
+from everhart.restore.sources import Source, augment, load_source
+from everhart.restore.tasks import DenoisingTask, make_task
+from everhart.training.config import load_config
+from everhart.training.engine import fit
 from everhart.training.model_file import ModelCard, ModelHeader, load_model, save_model
+
+__all__ = ["CardConfig", "DenoiserConfig", "DenoisingTask", "MixedSource", "train"]
 
 CONFIG_NAME, MODEL_NAME = "config.yaml", "model.safetensors"
 """What a run's folder holds from its start, and at its end."""
 
-GREY_RANGE = 5.0
-"""Range that SSIM losses take, in standard deviations of the image."""
 
-
-class CardConfig(BaseModel):
-    """What the config says for the model card."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: str = "denoiser"
-    summary: str = ""
-    training_data: str = ""
-    licence: str = ""
-    limits: str = ""
-
-
-class DenoiserConfig(BaseModel):
-    """Config of a denoiser's training."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    task: Literal["denoise"] = "denoise"
-    recipe: Literal["supervised"] = Field("supervised", description="how targets are made")
-    seed: int = Field(0, ge=0, description="seed of weights and samples")
-    data: list[SourceConfig] = Field(min_length=1, description="where samples come from")
-    validation: list[SourceConfig] = Field(
-        default_factory=list, description="where validation samples come from; may be empty"
-    )
-    validation_samples: int = Field(64, ge=1, description="number of validation samples")
-    crop_px: int = Field(128, ge=32, description="edge of the training crops in pixels")
-    start_from: str | None = Field(
-        None, description="name or file of a trained model whose weights to start from"
-    )
-    network: RestorationUNetConfig = Field(default_factory=RestorationUNetConfig)
-    loss: dict[str, float] = Field(
-        default={"charbonnier": 1.0}, description="weights of the losses by name"
-    )
-    optimiser: OptimiserConfig = Field(default_factory=OptimiserConfig)
-    weights_dtype: Literal["float32", "float16"] = Field(
-        "float32", description="precision of the stored weights"
-    )
-    card: CardConfig = Field(default_factory=CardConfig)
-
-    @field_validator("loss")
-    @classmethod
-    def _known_losses(cls, loss: dict[str, float]) -> dict[str, float]:
-        for name, weight in loss.items():
-            if name not in LOSSES:
-                raise ValueError(str(unknown_name("loss", name, LOSSES)))
-            if weight < 0:
-                raise ValueError(f"the weight of {name} is {weight}: give 0 or more")
-        if not any(loss.values()):
-            raise ValueError("give at least one loss a weight above 0")
-        return loss
-
-    @field_validator("crop_px")
-    @classmethod
-    def _even_crop(cls, crop: int) -> int:
-        if crop % 32:
-            raise ValueError("a crop is a multiple of 32 pixels, such as 128")
-        return crop
-
-    @model_validator(mode="after")
-    def _crop_on_the_grid(self) -> Self:
-        stride = self.network.unet.stride
-        if self.crop_px % stride:
-            raise ValueError(
-                f"crop_px = {self.crop_px} is no multiple of {stride} pixels, the grid of a "
-                f"network with stem {self.network.stem} and {len(self.network.widths)} widths: "
-                f"give {math.lcm(stride, 32)} or a multiple of it, or fewer widths"
-            )
-        return self
-
-
-class DenoisingTask(TrainingTask):
-    """Fit a network to targets by a weighted sum of losses."""
-
-    def __init__(self, network: RestorationUNet, config: DenoiserConfig) -> None:
-        super().__init__(network, config.optimiser)
-        self.loss = WeightedLoss(config.loss, data_range=GREY_RANGE)
-
-    def losses(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Return the weighted sum and, where there are several, its parts."""
-        noisy, target = batch
-        total, parts = self.loss(self.network(noisy), target)
-        return total, parts if len(parts) > 1 else {}
-
-    def validation_metrics(self, batch: tuple[Tensor, Tensor]) -> Mapping[str, Tensor]:
-        """Return the gain over the noisy input, in dB, averaged over samples."""
-        noisy, target = batch
-        restored = self.network(noisy).float()
-        before = ((noisy - target) ** 2).mean((1, 2, 3))
-        after = ((restored - target) ** 2).mean((1, 2, 3))
-        ratio = before.clamp(min=1e-12) / after.clamp(min=1e-12)
-        return {"validation_gain_db": (10 * torch.log10(ratio)).mean()}
+_BY_IMAGE = {"kind": "image", "mean": 0.0, "deviation": 1.0}
 
 
 class MixedSource:
-    """Samples from several sources, each by its weight, flipped at random."""
+    """Samples from several sources, each by its weight, made into what a recipe learns from.
 
-    def __init__(self, sources: Sequence[Source], weights: Sequence[float], crop_px: int) -> None:
+    Parameters
+    ----------
+    sources
+        The sources.
+    config
+        The training's config.
+    judged
+        Whether the samples are to judge by: then nothing is dropped or hidden, and each comes
+        with the share of its difference that is noise of the target.
+    """
+
+    def __init__(
+        self, sources: Sequence[Source], config: DenoiserConfig, *, judged: bool = False
+    ) -> None:
         smallest = min(source.smallest_px for source in sources)
-        if smallest < crop_px:  # said now, not when the image is drawn, hours later
+        if smallest < config.crop_px:  # said now, not when the image is drawn, hours later
             raise UsageError(
                 f"The smallest training image is {smallest} pixels wide or high (registered pairs "
-                f"lose their borders) and crop_px is {crop_px}: lower crop_px or leave small "
-                "images out."
+                f"lose their borders) and crop_px is {config.crop_px}: lower crop_px or leave "
+                "small images out."
             )
+        weights = [c.weight for c in (config.validation if judged else config.data)]
         self.sources = list(sources)
         self.shares = np.cumsum(np.asarray(weights) / np.sum(weights))
-        self.crop_px = crop_px
+        self.config, self.judged = config, judged
 
-    def __call__(self, rng: np.random.Generator) -> Sample:
-        """Draw one sample, of shape ``(1, crop, crop)`` each."""
+    def __call__(self, rng: np.random.Generator) -> tuple[Any, ...]:
+        """Draw one sample: images of shape ``(planes, crop, crop)``."""
         index = min(int(np.searchsorted(self.shares, rng.random())), len(self.sources) - 1)
-        noisy, clean = augment(self.sources[index].draw(rng, self.crop_px), rng)
-        return noisy[None], clean[None]
+        source, crop = self.sources[index], self.config.crop_px
+        share = 0.0
+        if isinstance(source, FramesSource):
+            noisy, target, share = source.draw_judged(rng, crop)
+        else:
+            noisy, target = source.draw(rng, crop)
+        if source.flips:
+            noisy, target = augment((noisy, target), rng)
+        if self.judged:
+            return self._planes(noisy, np.ones_like(noisy)), target[None], np.float32(share)
+        if self.config.recipe == "fbi":
+            return (noisy[None],)
+        if self.config.masking is not None:
+            masked, mask = self.config.masking.apply(noisy, rng)
+            return masked[None], noisy[None], mask[None]
+        dropout = self.config.input_dropout
+        if dropout is None:
+            return noisy[None], target[None]
+        kept, share_kept = dropout.draw(rng, (crop, crop))
+        scale = np.float32(1 / share_kept if dropout.rescale else 1)
+        return self._planes(noisy * kept * scale, kept), target[None]
+
+    def _planes(self, noisy: NDArray[np.float32], mask: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.stack([noisy, mask] if self.config.network.mask_plane else [noisy])
 
 
 def train(
@@ -194,17 +136,25 @@ def train(
     if resume and (folder / MODEL_NAME).is_file():
         return folder / MODEL_NAME  # there is nothing left to do
     resolve_device(config.optimiser.device)
-    sources = [load_source(c, config.seed) for c in config.data]
-    samples = MixedSource(sources, [c.weight for c in config.data], config.crop_px)
+    full_range = config.normalisation == "range"
+    sources = [
+        load_source(c, config.seed, config.recipe, full_range=full_range) for c in config.data
+    ]
+    samples = MixedSource(sources, config)
     validation = None
     if config.validation:
-        held_out = [load_source(c, config.seed + 1) for c in config.validation]
-        validation = MixedSource(held_out, [c.weight for c in config.validation], config.crop_px)
+        held_out = [
+            load_source(c, config.seed + 1, config.recipe, judged=True, full_range=full_range)
+            for c in config.validation
+        ]
+        validation = MixedSource(held_out, config, judged=True)
+    if config.recipe in ("n2v", "fbi"):
+        check_noise(config.recipe, sources, config.masking.scan_line_px if config.masking else 0)
     torch.manual_seed(config.seed)
-    network = RestorationUNet(config.network)
+    network = make_network(config.network)
     if config.start_from is not None and not resume:
         _take_weights(network, find_model(os.path.expandvars(config.start_from)))
-    task = DenoisingTask(network, config)
+    task = make_task(network, config)
     # Only now: a wrong call leaves no folder behind that the right one would trip over.
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / CONFIG_NAME, _as_yaml(config), overwrite=True)
@@ -226,11 +176,14 @@ def train(
         metrics={name: round(value, 5) for name, value in figures.items()},
         everhart_version=__version__,
     )
+    architecture, network_config = config_for_header(network)
+    normalisation = {"kind": "range"} if full_range else _BY_IMAGE
     header = ModelHeader(
         kind=KIND,
-        architecture=ARCHITECTURE,
-        config=config.network.model_dump(mode="json"),
-        normalisation={"kind": "image", "mean": 0.0, "deviation": 1.0},
+        architecture=architecture,
+        config=network_config,
+        normalisation=normalisation,
+        inference=config.input_dropout.inference if config.input_dropout else {},
         card=card,
     )
     weights = task.network.state_dict()
@@ -239,7 +192,7 @@ def train(
     )
 
 
-def _take_weights(network: RestorationUNet, path: Path) -> None:
+def _take_weights(network: RestorationNetwork, path: Path) -> None:
     """Start a network from a model's weights; layers that the model does not have stay new.
 
     A model of other widths is refused: of its weights none would be of use.
@@ -250,11 +203,11 @@ def _take_weights(network: RestorationUNet, path: Path) -> None:
         name for name, w in loaded.weights.items() if name not in own or own[name].shape != w.shape
     ]
     if misfit:
-        given = RestorationUNetConfig.model_validate(loaded.header.config)
+        architecture, asked = config_for_header(network)
         raise UsageError(
-            f"start_from = {path.name} has the network {given.model_dump()}, and the config asks "
-            f"for {network.config.model_dump()}: give the same widths, stem, edge_plane "
-            "and output (blend may start from direct)."
+            f"start_from = {path.name} is a {loaded.header.architecture} "
+            f"{loaded.header.config}, and the config asks for a {architecture} {asked}: give the "
+            "same widths, kind, planes and output (blend may start from direct)."
         )
     network.load_state_dict(loaded.weights, strict=False)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from everhart.errors import UsageError, unknown_name
 
@@ -33,11 +33,29 @@ class OptimiserConfig(BaseModel):
     steps_per_epoch: int = Field(
         100, ge=1, description="steps between validation, curve points and checkpoints"
     )
+    keep_best: bool = Field(
+        False, description="take the weights that were best in validation, those of the start too"
+    )
+    patience: int | None = Field(
+        None, ge=1, description="with keep_best: stop after so many epochs without improvement"
+    )
+    max_cpu_minutes: float | None = Field(
+        None,
+        gt=0,
+        description="stop before this much CPU time is used; then a run that is "
+        "resumed may differ from one that is not",
+    )
     precision: Precision = Field(
         "auto", description="auto: bf16 where the processor has it, else fp32"
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train")
     threads: int | None = Field(None, ge=1, description="CPU threads; none: torch's own choice")
+
+    @model_validator(mode="after")
+    def _patience_with_best(self) -> Self:
+        if self.patience is not None and not self.keep_best:
+            raise ValueError("patience needs keep_best: true")
+        return self
 
 
 def load_config(schema: type[ConfigT], path: Path | str, overrides: Sequence[str] = ()) -> ConfigT:
@@ -139,7 +157,9 @@ def _describe(error: ValidationError, path: Path | str, schema: type[BaseModel])
             sentences.append(f"{where} is missing: give it in the file or as {where}=VALUE.")
         else:
             said = item["msg"].removeprefix("Value error, ").removesuffix(".")
-            sentences.append(f"{where} = {item['input']!r} was given: {said}.")
+            # What concerns the whole config is not told by printing all of it.
+            given = f"{where} = {item['input']!r} was given: " if keys else ""
+            sentences.append(f"{given}{said}.")
     return f"The config {path} is wrong: " + " ".join(sentences)
 
 

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 
 from everhart.errors import EverhartError, UsageError
 from everhart.nn.hardware import resolve_device, use_bf16
+from everhart.training.best import CpuLimit, KeepBest
 from everhart.training.config import OptimiserConfig
 from everhart.training.curves import Curves
 from everhart.training.samples import NumberedSamples, SampleFunction
@@ -43,6 +44,9 @@ class TrainingTask(L.LightningModule, ABC):
     optimiser
         Settings of the optimiser.
     """
+
+    best_by = ""
+    """Name of the validation metric that says which weights are best, the lower the better."""
 
     def __init__(self, network: torch.nn.Module, optimiser: OptimiserConfig) -> None:
         super().__init__()
@@ -187,7 +191,8 @@ def fit(
     Returns
     -------
     dict
-        Last values of the curves, ``cpu_minutes`` and ``wall_minutes`` of this call.
+        Last values of the curves (with ``keep_best`` those of the weights that were kept, and
+        ``best_step``, 0 for the start), ``cpu_minutes`` and ``wall_minutes`` of this call.
 
     Raises
     ------
@@ -217,13 +222,23 @@ def fit(
             save_on_train_epoch_end=True,
         ),
     ]
+    start_cpu, start_wall = time.process_time(), time.perf_counter()
     if settings.ema_decay:
         callbacks.insert(0, _averaging(settings.ema_decay))
+    keeper: KeepBest | None = None
+    if settings.keep_best:
+        if validation is None:
+            raise UsageError("keep_best was asked for without validation data: give some.")
+        held_out = NumberedSamples(validation, n_validation, seed, stream=0)
+        start = math.inf if resume else _start_value(task, held_out, device, bf16)
+        keeper = KeepBest(task.best_by, start, task.network.state_dict(), settings.patience)
+        callbacks.insert(0, keeper)
+    if settings.max_cpu_minutes is not None:
+        callbacks.append(CpuLimit(settings.max_cpu_minutes, start_cpu))
     if progress:
         from lightning.pytorch.callbacks import RichProgressBar
 
         callbacks.append(RichProgressBar())
-    start_cpu, start_wall = time.process_time(), time.perf_counter()
     with _quiet():
         trainer = L.Trainer(
             accelerator="gpu" if device == "cuda" else "cpu",
@@ -258,10 +273,30 @@ def fit(
         curves = Curves(run, keep_steps=settings.steps)
     figures: dict[str, float] = {}
     if len(curves.table):
-        figures = {str(k): float(v) for k, v in curves.table.iloc[-1].items()}
+        rows = curves.table
+        if keeper is not None:
+            rows = rows[rows["step"] == keeper.best_step]
+        if len(rows):
+            figures = {str(k): float(v) for k, v in rows.iloc[-1].items()}
+    if keeper is not None:
+        task.network.load_state_dict(keeper.weights)
+        figures |= {task.best_by: keeper.best, "best_step": float(keeper.best_step)}
     figures["cpu_minutes"] = (time.process_time() - start_cpu) / 60
     figures["wall_minutes"] = (time.perf_counter() - start_wall) / 60
     return figures
+
+
+@torch.no_grad()
+def _start_value(task: TrainingTask, samples: NumberedSamples, device: str, bf16: bool) -> float:
+    """Return the metric that decides on the best weights, before the first step."""
+    task.eval().to(device)
+    values = []
+    for batch in DataLoader(samples, batch_size=task.optimiser.batch_size):
+        with torch.autocast(device, torch.bfloat16, enabled=bf16):
+            metrics = task.validation_metrics([part.to(device) for part in batch])
+        values.append(float(metrics[task.best_by]))
+    task.train()
+    return sum(values) / len(values)
 
 
 def _averaging(decay: float) -> WeightAveraging:

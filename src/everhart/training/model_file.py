@@ -49,6 +49,9 @@ class ModelHeader(BaseModel):
     architecture: str = Field(description="name of the network class")
     config: dict[str, Any] = Field(description="config of the network")
     normalisation: dict[str, Any] = Field(default_factory=dict)
+    inference: dict[str, Any] = Field(
+        default_factory=dict, description="what is done at use beside running the network once"
+    )
     card: ModelCard
 
 
@@ -99,7 +102,9 @@ def save_model(
         name: tensor.detach().cpu().to(getattr(torch, dtype)).contiguous()
         for name, tensor in weights.items()
     }
-    data = save(stored, metadata={"everhart": header.model_dump_json()})
+    # Said only where there is something to say: older versions do not know the entry.
+    unsaid = None if header.inference else {"inference"}
+    data = save(stored, metadata={"everhart": header.model_dump_json(exclude=unsaid)})
     write_bytes(target, data, overwrite=overwrite)
     return target
 
