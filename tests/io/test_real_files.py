@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,8 @@ from everhart.io import FileWarning, find_data_bar, image_paths, read, write
 
 IMAGEJ = "test_loading_image_saved_with_imageJ"
 # name: (shape, dtype, pixel size in nm, its source, rows of the bar)
+# Shapes, dtypes, sizes and the sums below were checked against RosettaSciIO, run once in an
+# environment of its own; it reads colour as bands, and so has no sum for the FEI images.
 TIFFS = {
     "semdenoising__100ns_005": ((471, 512), "uint8", 5.82813, "fei", 29),
     "semdenoising__30us_005": ((471, 512), "uint8", 5.82813, "fei", 29),
@@ -28,6 +32,24 @@ TIFFS = {
     f"{IMAGEJ}_stack": ((2, 68, 68), "float32", 168.6747, "imagej", 0),
     f"{IMAGEJ}_stack_no_scale": ((2, 68, 68), "float32", None, None, 0),
 }  # fmt: skip
+SUMS = {
+    "fibsem__test_image_2": 221745540, "automatic-se__1908249": 124990781,
+    "olympus_SIS": 90485618, "optical_Zeiss_AxioVision_BW": 2574,
+    "test_loading_image_saved_with_DM_stack": 30845660, IMAGEJ: 15422830,
+    f"{IMAGEJ}_no_scale": 15422830, f"{IMAGEJ}_stack": 30845660,
+    f"{IMAGEJ}_stack_no_scale": 30845660,
+}  # fmt: skip
+# Packed files: name, shape, pixel size in nm, sum. RosettaSciIO gives the JEOL image 1.8208 nm, from
+# a resolution in whole dots an inch; the file has two lines with their lengths (129.944 px are
+# 237.86 nm), which agree with 1.8305. The streak cameras' axes are a wavelength and a time.
+PACKED = [
+    ("archives/JEOL-SightX-TEM-mag-dummy.tif.gz", (556, 556), 1.83049, 158586768),
+    ("archives/JEOL-SightX-SAED-dummy.tif.gz", (556, 556), None, 158586768),
+    ("archives/JEOL-SightX-Ronchigram-dummy.tif.gz", (556, 556), None, 158586768),
+    ("zip/tiff_hamamatsu.zip:test_hamamatsu_streak_FOCUS.tif", (508, 672), None, 4780),
+    ("zip/tiff_hamamatsu.zip:test_hamamatsu_streak_OTHER.tif", (508, 672), None, 137039886),
+    ("zip/tiff_hamamatsu.zip:test_hamamatsu_streak_SCAN.tif", (508, 672), None, 581793),
+]
 # Bars in pictures without a tag that tells: rows counted by eye.
 BARS = {
     "sem-clean/litho_test1.jpg": 120,
@@ -60,6 +82,34 @@ def test_tiffs_of_microscopes(shared_data: Path, name: str) -> None:
     else:
         expected = size if isinstance(size, tuple) else (size, size)
         assert found.pixel_size_nm == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", list(SUMS))
+def test_sums_of_pixels(shared_data: Path, name: str) -> None:
+    found = quietly(shared_data / "formats" / "tif" / f"{name}.tif")
+    assert int(found.pixels.astype(np.float64).sum()) == SUMS[name]
+
+
+@pytest.mark.parametrize(("name", "shape", "size", "total"), PACKED)
+def test_packed_tiffs(
+    shared_data: Path,
+    tmp_path: Path,
+    name: str,
+    shape: tuple[int, int],
+    size: float | None,
+    total: int,
+) -> None:
+    archive, _, member = name.partition(":")
+    packed = shared_data / "formats" / archive
+    data = zipfile.ZipFile(packed).read(member) if member else gzip.decompress(packed.read_bytes())
+    path = tmp_path / "a.tif"
+    path.write_bytes(data)
+    found = read(path)  # without a warning
+    assert (found.shape, str(found.dtype)) == (shape, "uint16")
+    assert found.pixel_size_nm == (pytest.approx((size, size), rel=1e-5) if size else None)
+    assert int(found.pixels.sum()) == total
+    if archive.startswith("archives"):
+        assert found.metadata["common"]["instrument"] == "JEM-ARM200F"
 
 
 def test_conditions_of_the_fei_pairs(shared_data: Path) -> None:

@@ -85,7 +85,10 @@ class TiffSource:
                     found[number] = self.table.decoded(handle, number)
             found = self.grey(path, found, tags)
         else:
-            found = _stack(path, self.grey(path, self.series.asarray(), tags), self.series)
+            stored = self.series.asarray()
+            if not stored.size:  # of a page whose strips are nowhere
+                raise _without_strips(path)
+            found = _stack(path, self.grey(path, stored, tags), self.series)
         return native(found[0] if len(found) == 1 and found.ndim == 3 else found)
 
     def grey(self, path: Path, pixels: NDArray[Any], tags: Findings) -> NDArray[Any]:

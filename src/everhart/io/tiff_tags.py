@@ -83,7 +83,7 @@ def tags_of(path: Path, file: Any, page: Any, shape: Shape) -> Findings:
     """
     found = Findings()
     first = file.pages.first
-    description = str(page.description or first.description or "")
+    description = str(page.description or first.description or "").partition("\0")[0]
     imagej = guarded(path, "ImageJ", lambda: file.imagej_metadata) or {}
     shaped = guarded(path, "ImageDescription", lambda: file.shaped_metadata)
     found.record = from_json(str(imagej.get("Info", ""))) or from_json(description)

@@ -240,11 +240,16 @@ def xml_root(text: str) -> Any:
     if re.search(r"<!(DOCTYPE|ENTITY)", text):  # entities can be made to fill the memory
         raise ValueError("XML with a document type")
     # The text is decoded already, whatever it says of its encoding.
-    text = re.sub(r"^\s*<\?xml[^>]*\?>", "", text.strip("\0\ufeff \r\n\t"))
+    text = re.sub(r"^\s*<\?xml[^>]*\?>", "", _up_to_null(text))
     try:
         return ET.fromstring(text)
     except ET.ParseError as error:
         raise ValueError(str(error)) from error
+
+
+def _up_to_null(text: str) -> str:
+    """Leave out what is behind the end of a text in a field of a fixed length."""
+    return text.lstrip("\0\ufeff \r\n\t").partition("\0")[0].rstrip()
 
 
 def xml_tree(text: str) -> dict[str, Any]:
