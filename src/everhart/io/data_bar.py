@@ -97,6 +97,8 @@ def _scale(values: NDArray[Any]) -> Callable[[NDArray[Any]], NDArray[np.uint8]] 
     span = high - low
     if not span > 0 or not np.isfinite(span):
         return None
+    if values.dtype == np.uint8 and span == 255:
+        return lambda part: part
     if values.dtype == np.uint8:
         table = np.clip((np.arange(256) - low) * (255 / span), 0, 255).astype(np.uint8)
         return lambda part: table[part]
@@ -210,8 +212,9 @@ def _is_line(scaled: NDArray[np.uint8]) -> NDArray[np.bool_]:
     # A level that all pixels have, a few of them have as well.
     few = scaled[:, scaled.shape[1] // 32 :: max(1, scaled.shape[1] // 16)]
     middle = np.median(few, axis=1, keepdims=True)
-    near = np.abs(scaled.astype(np.int16) - middle.astype(np.int16)) <= _EXACT * 255
-    return np.asarray(_part(near) >= 0.98)
+    level = middle.astype(np.uint8)
+    distance = np.maximum(scaled, level) - np.minimum(scaled, level)
+    return np.asarray(_part(distance <= _EXACT * 255) >= 0.98)
 
 
 def _is_drawn(background: NDArray[np.bool_], distance: NDArray[np.uint8]) -> bool:
