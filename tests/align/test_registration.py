@@ -102,3 +102,17 @@ def test_images_that_share_nothing_once_registered_are_refused() -> None:
     one, other = (np.exp(-((y - c) ** 2 + (x - c) ** 2) / 4.0) for c in (4, 11))
     with pytest.raises(UsageError, match="nothing of them is shared"):
         register_pair(one, other, model="shift")
+
+
+def test_the_affine_map_moves_no_further_than_the_bound() -> None:
+    # A lattice: at 13 px the true shift is beyond the bound, and one period less is not.
+    y, x = np.mgrid[:192, :192]
+    lattice = np.sin(2 * np.pi * x / 16) + np.sin(2 * np.pi * y / 16)
+    rng = np.random.default_rng(5)
+    noisy = lattice + 0.3 * rng.normal(size=lattice.shape)
+    clean = shift_image(lattice, (3.0, -3.0)) + 0.002 * x
+    _, _, matrix = register_pair(noisy, clean, max_shift_px=6)
+    assert np.abs(matrix[:, 2]).max() < 7
+    _, _, tight = register_pair(_texture(0), shift_image(_texture(0), (2.4, 0.0)), max_shift_px=2)
+    centre = np.array([(n - 1) / 2 for n in (160, 200)])
+    assert np.abs(tight @ (*centre, 1.0) - centre).max() <= 2
