@@ -59,7 +59,7 @@ def test_what_simulate_writes_is_understood(tmp_path: Path) -> None:
     assert [scene.name for scene in source.scenes] == ["nand_0000", "nand_0001"]
     assert {n: len(v) for n, v in source.scenes[1].images.items()} == {1: 1, 8: 1}
     with pytest.raises(
-        UsageError, match="nand_0000 has 1 x F01, 1 x F08, and n2n .* needs 2 x F01"
+        UsageError, match=r"nand_0000 has 1 x F01, 1 x F08, and n2n .* needs 2 x F01"
     ):
         load_frames(_config(tmp_path / "made"), 0, "n2n")
 

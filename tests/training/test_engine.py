@@ -113,3 +113,72 @@ def test_resuming_what_is_done_gives_the_averaged_weights(tmp_path: Path) -> Non
     figures_again = _fit(again, tmp_path, resume=True)
     assert torch.equal(done.network.weight, again.network.weight)
     assert figures_again["error"] == pytest.approx(figures["error"])
+
+
+# The best weights
+
+
+class _Away(_Line):
+    """Validation prefers a weight of 1; training goes to 3, past it."""
+
+    best_by = "distance"
+
+    def validation_metrics(self, batch: Any) -> Mapping[str, Tensor]:
+        del batch
+        return {"distance": (self.network.weight - 1).abs().mean()}
+
+
+def _away(**settings: Any) -> _Away:
+    line = _task(keep_best=True, ema_decay=0.9, steps=200, steps_per_epoch=5, **settings)
+    task = _Away(line.network, line.optimiser)
+    torch.nn.init.zeros_(task.network.weight)
+    return task
+
+
+def test_the_best_weights_are_kept_and_the_run_stops(tmp_path: Path) -> None:
+    task = _away(patience=3)
+    figures = _fit(task, tmp_path)
+    curves = pd.read_csv(tmp_path / "curves.csv")
+    best = curves.loc[curves["distance"].idxmin()]
+    assert figures["best_step"] == best["step"] > 0
+    assert abs(task.network.weight.item() - 1) == pytest.approx(best["distance"], abs=1e-6)
+    assert curves["step"].iloc[-1] == best["step"] + 3 * 5 < 200
+
+
+def test_the_start_is_kept_where_nothing_is_better(tmp_path: Path) -> None:
+    task = _away(patience=2)
+    task.network.weight.data.fill_(1.0)
+    bias = task.network.bias.clone()
+    figures = _fit(task, tmp_path)
+    assert (figures["best_step"], figures["distance"]) == (0, 0)
+    assert task.network.weight.item() == 1.0
+    assert torch.equal(task.network.bias, bias)
+
+
+def test_the_best_weights_survive_a_resume(tmp_path: Path) -> None:
+    whole = _away(patience=8)
+    figures = _fit(whole, tmp_path / "whole")
+    killed = _away(patience=8)
+    killed.stop_at = int(figures["best_step"]) + 12
+    with pytest.raises(KeyboardInterrupt):
+        _fit(killed, tmp_path / "killed")
+    resumed = _away(patience=8)
+    again = _fit(resumed, tmp_path / "killed", resume=True)
+    assert torch.equal(whole.network.weight, resumed.network.weight)
+    assert again["best_step"] == figures["best_step"]
+    curves = [pd.read_csv(tmp_path / run / "curves.csv") for run in ("whole", "killed")]
+    pd.testing.assert_frame_equal(*curves)
+    done = _away(patience=8)
+    _fit(done, tmp_path / "killed", resume=True)
+    assert torch.equal(whole.network.weight, done.network.weight)
+
+
+def test_the_best_weights_need_validation(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="without validation data"):
+        fit(_away(), _sample, run=tmp_path, seed=4)
+
+
+def test_cpu_time_is_kept_to(tmp_path: Path) -> None:
+    figures = _fit(_task(steps=100_000, steps_per_epoch=20, max_cpu_minutes=0.01), tmp_path)
+    assert 0 < figures["step"] < 100_000
+    assert figures["cpu_minutes"] < 0.1

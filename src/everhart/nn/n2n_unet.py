@@ -31,12 +31,12 @@ class N2NUNetConfig(BaseModel):
     def receptive_radius(self) -> int:
         """Pixels around an output pixel on which it can depend, where it sits worst.
 
-        Two convolutions at full resolution on the way down and three back up; at the levels
-        between one down and two up; one at the coarsest; and a pixel for each block that a pooled
-        or repeated cell stands for.
+        At full resolution two convolutions on the way down and three back up, at the levels
+        between one and two, one at the coarsest; and a cell of the coarsest stands for its whole
+        block.
         """
-        cells = 5 + sum((1 + 2 + 1) * 2**level for level in range(1, self.levels))
-        return int(cells + 1 + (1 + 1) * 2**self.levels)
+        cells = 5 + sum(3 * 2**level for level in range(1, self.levels)) + 2**self.levels
+        return int(cells + 2**self.levels - 1)
 
 
 class N2NUNet(nn.Module):

@@ -199,7 +199,7 @@ class FramesSource:
             return GreyScale.of(images[0])
         return GreyScale.of(_mean([image.astype(np.float32) for image in images]))
 
-    def single_frames(self, scene: int, at_most: int = 4) -> list[Array]:
+    def single_frames(self, scene: int, at_most: int = 2) -> list[Array]:
         """Return some inputs of a scene, for a look at their noise."""
         return list(self.scenes[scene].images.get(self.input_frames, []))[:at_most]
 

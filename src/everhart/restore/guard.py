@@ -16,7 +16,7 @@ from everhart.restore.sources import PairSource
 __all__ = ["RecipeWarning", "check_noise"]
 
 _CORRELATED = 0.1
-_WINDOW_PX = 512
+_WINDOW_PX = 384
 _SCENES = 2
 
 
