@@ -23,6 +23,7 @@ __all__ = [
     "number",
     "quantity",
     "section",
+    "time_readings",
     "times",
     "xml_root",
     "xml_tree",
@@ -178,15 +179,27 @@ def iso_time(*values: Any) -> str | None:
             return datetime.fromisoformat(text).isoformat(timespec="seconds")
         except ValueError:
             pass
-        readings = set()
-        for form in _TIME_FORMS:
-            try:
-                readings.add(datetime.strptime(text, form).isoformat(timespec="seconds"))
-            except ValueError:
-                continue
+        readings = time_readings(text)
         if len(readings) == 1:  # 08/09/2021 can be August or September: not known
-            return readings.pop()
+            return readings.pop().isoformat(timespec="seconds")
     return None
+
+
+def time_readings(text: str) -> set[datetime]:
+    """Return the times that a date and a time of day, as some country writes them, can mean.
+
+    Examples
+    --------
+    >>> len(time_readings("08/09/2021 4:14:04 PM")), len(time_readings("31/09/2021 16:14:04"))
+    (2, 0)
+    """
+    readings = set()
+    for form in _TIME_FORMS:
+        try:
+            readings.add(datetime.strptime(text, form))
+        except ValueError:
+            continue
+    return readings
 
 
 def decoded(raw: bytes) -> str:
