@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from everhart.io.formats import bmp, jpeg, npy, png, tiff
+from everhart.io.formats import bmp, dm, jpeg, npy, png, tiff
 from everhart.io.registry import Format
 
 __all__ = ["FORMATS"]
@@ -13,4 +13,5 @@ FORMATS: tuple[Format, ...] = (
     jpeg.FORMAT,
     bmp.FORMAT,
     npy.FORMAT,
+    dm.FORMAT,
 )
