@@ -149,7 +149,9 @@ class DenoiserConfig(BaseModel):
     @model_validator(mode="after")
     def _parts_fit_the_recipe(self) -> Self:
         frames = all(isinstance(source, FramesConfig) for source in self.data)
-        if self.recipe in ("n2n", "rn2n", "renin") and not frames:
+        if self.recipe in ("n2n", "rn2n", "renin") and not any(
+            isinstance(source, FramesConfig) for source in self.data
+        ):
             raise ValueError(
                 f"the recipe {self.recipe} learns from repeated frames: give data of the "
                 "kind frames"
