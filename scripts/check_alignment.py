@@ -2,7 +2,7 @@
 
     EVERHART_DATA=path OMP_NUM_THREADS=1 python scripts/check_alignment.py [-o tables.md] [--seed 0]
 
-Simulated: `nand`, `lines` and random scenes under the study's microscope at several doses, two
+Simulated: `nand`, `lines` and `particles` under the study's microscope at several doses, two
 frames that are whole or fractions of a pixel apart. Real: the pairs of `sem-pairs`, an affine match
 of grey levels done first for PSNR matching. Speed: one pair of 3072 x 2048.
 """
@@ -53,7 +53,7 @@ def simulated(seed: int) -> list[str]:
         "PSNR, crop 256 | PSNR, whole frame | rounding alone |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for name in ("nand", "lines", "random"):
+    for name in ("nand", "lines", "particles"):
         for dose in DOSES:
             microscope = replace(wafer_microscope(), scan=Scan())
             assert microscope.dose is not None
@@ -62,10 +62,7 @@ def simulated(seed: int) -> list[str]:
             for n in range(REPEATS):
                 rng = np.random.default_rng([seed, n, int(dose)])
                 shape = (SHAPE[0] + 96, SHAPE[1] + 96)
-                if name == "random":
-                    scene = eh.simulate.random_scene(rng, shape=shape)
-                else:
-                    scene = eh.simulate(name, shape=shape, rng=rng)  # type: ignore[operator]
+                scene = eh.simulate(name, shape=shape, rng=rng)  # type: ignore[operator]
                 # Less than half a period of the lattices, which no method can tell apart.
                 shift = rng.uniform(-6, 6, 2) if n % 3 else np.rint(rng.uniform(-6, 6, 2))
                 fixed, moving = moved_pair(scene, microscope, rng, shift)

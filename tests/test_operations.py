@@ -19,7 +19,7 @@ def image(rng: np.random.Generator) -> eh.Micrograph:
 
 
 def test_names_and_descriptions():
-    assert list(OPERATIONS) == ["denoise", "noise", "compare"]
+    assert list(OPERATIONS) == ["denoise", "noise", "compare", "align"]
     for name, operation in OPERATIONS.items():
         assert operation.name == name
         assert operation.summary.endswith(".")
@@ -94,3 +94,12 @@ def test_parameters_are_frozen():
 def test_methods_with_commas():
     check = OPERATIONS["compare"].check
     assert check({"methods": "nlm, tv,"}).methods == check({"methods": ["nlm", "tv"]}).methods
+
+
+def test_align(image):
+    moved = eh.Micrograph(np.roll(image.pixels, (2, -1), (0, 1)), pixel_size_nm=1.5)
+    outcome = OPERATIONS["align"]([image, moved], whole_pixels=True)
+    (stack,) = outcome.micrographs
+    np.testing.assert_array_equal(stack.pixels[0], stack.pixels[1])
+    assert outcome.results[0]["frames"][1]["drift_x_nm"] == -1.5
+    json.dumps(outcome.results[0])

@@ -21,6 +21,7 @@ from everhart.restore.names import CLASSICAL, SHIPPED
 
 __all__ = [
     "OPERATIONS",
+    "AlignParameters",
     "CompareParameters",
     "DenoiseParameters",
     "NoiseParameters",
@@ -48,9 +49,10 @@ class Outcome:
     Parameters
     ----------
     micrographs
-        Resulting images, in the order of the inputs; empty for an operation that only measures.
+        Resulting images, in the order of the inputs; empty for an operation that only measures;
+        one for an operation on a series, such as ``align``.
     results
-        One JSON-serialisable dict an input.
+        One JSON-serialisable dict an input, or one for the series.
     documents
         Files to keep beside, such as a report, by name.
     """
@@ -207,6 +209,45 @@ class CompareParameters(Parameters):
     device: Device = "auto"
 
 
+class AlignParameters(Parameters):
+    """Parameters of ``align``."""
+
+    method: Annotated[
+        Literal["phase", "psnr"],
+        Field(
+            description="How shifts are found: phase is cross-correlation to a fraction of a "
+            "pixel, psnr the whole pixels of highest PSNR."
+        ),
+    ] = "phase"
+    reference: Annotated[
+        Literal["first", "mean"],
+        Field(description="What frames are laid on: the first one, or the mean of the others."),
+    ] = "first"
+    crop: Annotated[
+        Literal["common", "keep"],
+        Field(description="Cut what not all frames show, or keep the size."),
+    ] = "common"
+    average: Annotated[
+        bool, Field(description="Write the mean of the aligned frames, as float32.")
+    ] = False
+    whole_pixels: Annotated[
+        bool,
+        Field(
+            description="Move by whole pixels only, which keeps the noise as it is: for "
+            "training on noisy frames and for noise diagnosis."
+        ),
+    ] = False
+    max_shift_px: Annotated[
+        float,
+        Field(
+            ge=1,
+            allow_inf_nan=False,
+            description="Largest shift in y and in x to look for.",
+            json_schema_extra={"metavar": "PX"},
+        ),
+    ] = 40.0
+
+
 def _denoise(parameters: DenoiseParameters) -> Run:
     from everhart.restore import make_denoiser
 
@@ -254,6 +295,18 @@ def _compare(parameters: CompareParameters) -> Run:
     return run
 
 
+def _align(parameters: AlignParameters) -> Run:
+    from everhart.align import align_frames
+
+    def run(images: Sequence[Micrograph], _: Mapping[str, Micrograph]) -> Outcome:
+        aligned = align_frames(list(images), **parameters.model_dump())
+        entry = aligned.image.history[-1].to_dict()
+        result = {**entry, "border_px": list(aligned.border_px), "frames": aligned.table()}
+        return Outcome((aligned.image,), (result,))
+
+    return run
+
+
 OPERATIONS: Final[Mapping[str, Operation[Any]]] = {
     operation.name: operation
     for operation in (
@@ -268,6 +321,7 @@ OPERATIONS: Final[Mapping[str, Operation[Any]]] = {
             _compare,
             ("reference", "second_frame"),
         ),
+        Operation("align", "Lay frames of one field on each other.", AlignParameters, _align),
     )
 }
 """Every operation by name."""

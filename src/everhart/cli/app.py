@@ -28,6 +28,9 @@ COMMANDS: Final[dict[str, CommandSource]] = {
         "everhart.cli.compare", "compare", "Show methods side by side in an HTML report."
     ),
     "noise": CommandSource("everhart.cli.noise", "noise", "Say what the noise of images is."),
+    "align": CommandSource(
+        "everhart.cli.align", "align", "Lay frames of one field of view on each other."
+    ),
     "simulate": CommandSource(
         "everhart.cli.simulate", "simulate", "Make images with exact truth beside them."
     ),
