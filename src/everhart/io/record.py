@@ -16,7 +16,7 @@ import numpy as np
 
 from everhart.micrograph import HistoryEntry, Micrograph, __version__
 
-__all__ = ["RECORD_KEY", "Record", "from_json", "plain", "to_json", "to_record"]
+__all__ = ["RECORD_KEY", "Record", "from_json", "plain", "stored_dtype", "to_json", "to_record"]
 
 #: Key under which the record is kept in a file.
 RECORD_KEY = "everhart"
@@ -52,6 +52,7 @@ def to_record(image: Micrograph) -> dict[str, Any]:
     return {
         "written_by": f"everhart {__version__}",
         "shape": list(image.shape),
+        "dtype": str(image.dtype),
         "pixel_size_nm": None if image.pixel_size_nm is None else list(image.pixel_size_nm),
         "data_bar_rows": image.data_bar_rows,
         "history": [plain(entry.to_dict()) for entry in image.history],
@@ -91,6 +92,15 @@ def from_json(text: str) -> Record | None:
         )
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
         return None
+
+
+def stored_dtype(text: str) -> np.dtype[Any] | None:
+    """Return the dtype that the pixels of a record had, for formats that hold few dtypes."""
+    try:
+        dtype = np.dtype(json.loads(text)[RECORD_KEY]["dtype"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return dtype if dtype.kind in "buif" else None
 
 
 def _size(value: Any) -> tuple[float, float] | None:

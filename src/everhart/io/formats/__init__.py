@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from everhart.io.formats import bmp, dm, jpeg, npy, png, tiff
+from everhart.io.formats import bmp, dm, jpeg, mrc, npy, png, tiff
 from everhart.io.registry import Format
 
 __all__ = ["FORMATS"]
@@ -14,4 +14,5 @@ FORMATS: tuple[Format, ...] = (
     bmp.FORMAT,
     npy.FORMAT,
     dm.FORMAT,
+    mrc.FORMAT,
 )
