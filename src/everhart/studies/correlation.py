@@ -144,7 +144,15 @@ def _trained(method: str, scale: Scale, source: Path, models: Path, seed: int) -
         "task": "denoise",
         "recipe": method,
         "seed": seed,
-        "data": [{"kind": "frames", "folder": str(source), "images": "time*_noisy.png"}],
+        "data": [
+            {
+                "kind": "frames",
+                "folder": str(source),
+                "names": "plain",
+                "registration": "none",
+                "exclude": ["*_clean.png", "line*", "*.csv"],
+            }
+        ],
         **(scale.fbi_net if method == "fbi" else scale.unet),
     }
     run = models / f"fig11_{method}_{seed}"

@@ -142,6 +142,8 @@ def training_config(row: Row, scale: Scale, wafer: Wafer, seed: int) -> dict[str
         "seed": seed,
         "data": [{"kind": "frames", "folder": str(wafer.training_folder), "registration": "shift"}],
         "loss": {"mse": 1.0},
+        # Grey levels from 0 to 1, as in the paper: what input dropout zeroes is black.
+        "normalisation": "image" if row.recipe["recipe"] == "fbi" else "range",
     }
     if row.memorising:
         config["data"][0] |= {"fixed_crops": scale.fixed_crops, "flips": False}
