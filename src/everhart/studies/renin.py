@@ -59,8 +59,8 @@ _TABLE_2 = Study(
     "methods compared (Table 2)",
     rows=[
         Row("noisy", "noisy (F01)"),
-        Row("median-f32", "median 3 x 3 (F32)", ("median", {"size": 3}), input_frames=32),
-        Row("median-f01", "median 3 x 3 (F01)", ("median", {"size": 3})),
+        Row("median-f32", "median 3 x 3 (F32)", ("median", {"size_px": 3}), input_frames=32),
+        Row("median-f01", "median 3 x 3 (F01)", ("median", {"size_px": 3})),
         Row("median-auto", "median, size by SURE (F01)", ("median", {})),
         Row("nlm", "non-local means (F01)", ("nlm", {})),
         *_both("n2v", "N2V", {"recipe": "n2v"}, 1),

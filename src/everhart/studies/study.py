@@ -55,8 +55,12 @@ SCALES: Mapping[str, Scale] = {
             "smoke",
             shape=(256, 384),
             seeds=1,
-            unet=_settings({"kind": "unet", "widths": [8, 16]}, 40, 4, 64, threads=1),
-            fbi_net=_settings({"kind": "fbi_net", "layers": 5, "filters": 8}, 20, 2, 64, threads=1),
+            unet=_settings(
+                {"kind": "unet", "widths": [8, 16, 32]}, 150, 4, 64, threads=1, ema_decay=0.95
+            ),
+            fbi_net=_settings(
+                {"kind": "fbi_net", "layers": 5, "filters": 8}, 60, 2, 64, threads=1, ema_decay=0.9
+            ),
             fixed_crops=8,
         ),
         Scale(
