@@ -13,8 +13,9 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import DTypeLike, NDArray
 
 from everhart.errors import FileFormatError
+from everhart.micrograph import HistoryEntry
 
-__all__ = ["MAPPED_BYTES", "FrameReader", "map_pixels"]
+__all__ = ["MAPPED_BYTES", "FrameReader", "check_length", "map_pixels"]
 
 MAPPED_BYTES = 64 << 20
 """Pixels of more bytes stay in the file until they are used; fewer are read at once."""
@@ -34,7 +35,7 @@ class FrameReader:
         Reads one frame ``(height, width)`` by its number from 0, writable and in `dtype`.
     close
         Gives back what is open.
-    pixel_size_nm, metadata, data_bar_rows
+    pixel_size_nm, metadata, data_bar_rows, history
         As of a :class:`~everhart.Micrograph`.
     """
 
@@ -45,6 +46,7 @@ class FrameReader:
     pixel_size_nm: tuple[float, float] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     data_bar_rows: int = 0
+    history: tuple[HistoryEntry, ...] = ()
 
 
 def map_pixels(
@@ -91,12 +93,8 @@ def map_pixels(
         strides = [dtype.itemsize * math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
     # Python's integers, as a broken header's product may not fit into 64 bits.
     last = sum(int(step) * (n - 1) for step, n in zip(strides, shape, strict=True))
-    end, size = int(offset) + last + dtype.itemsize, path.stat().st_size
-    if end > size or offset < 0:
-        raise FileFormatError(
-            f"{path} is truncated: its header points to byte {end:,} and the file has {size:,}; "
-            "get the file again from its source."
-        )
+    end = int(offset) + last + dtype.itemsize
+    check_length(path, int(offset), end)
     length = end - int(offset)
     if math.prod(shape) * dtype.itemsize > MAPPED_BYTES and dtype.isnative:
         raw: NDArray[Any] = np.memmap(path, np.uint8, "c", int(offset), (length,))
@@ -108,6 +106,22 @@ def map_pixels(
     if dtype.isnative and (raw.size == math.prod(shape) * dtype.itemsize or _is_map(raw)):
         return view
     return view.astype(dtype.newbyteorder("="))
+
+
+def check_length(path: Path, offset: int, end: int) -> None:
+    """Check that pixels which begin at byte `offset` and end before byte `end` are all there.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is shorter.
+    """
+    size = path.stat().st_size
+    if end > size or offset < 0:
+        raise FileFormatError(
+            f"{path} is truncated: its header points to byte {end:,} and the file has {size:,}; "
+            "get the file again from its source."
+        )
 
 
 def _is_map(array: NDArray[Any]) -> bool:

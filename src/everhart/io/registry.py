@@ -60,6 +60,8 @@ class Format:
     is_folder
         Says whether a folder is one image of this format (Zarr); its `read` and `write` then
         take folders. None for formats of single files.
+    stacks
+        Whether a file can hold several frames.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Format:
     write: Callable[[Micrograph, Path], None] | None = None
     frames: Callable[[Path, Limits], FrameReader] | None = None
     is_folder: Callable[[Path], bool] | None = None
+    stacks: bool = True
 
 
 _registered: list[Format] = []

@@ -14,7 +14,7 @@ from everhart.errors import EverhartError
 from everhart.io.bitmap import broken
 from everhart.io.calibration import with_sources
 from everhart.io.findings import Findings
-from everhart.io.lazy import FrameReader, map_pixels
+from everhart.io.lazy import FrameReader, check_length, map_pixels
 from everhart.io.limits import Limits
 from everhart.io.tiff_source import native, tiff_source
 from everhart.io.tiff_tags import tags_of
@@ -99,14 +99,15 @@ def tiff_frames(path: Path, limits: Limits) -> FrameReader:
         with tifffile.TiffFile(path) as file:
             source = tiff_source(path, file, limits)
             table, layout, stored = source.table, source.layout(), source.dtype
-            if (
-                stored is None
-                or (layout is None and table is None)
-                or (layout is not None and stored.isnative)
-            ):
+            if stored is None or (layout is None and table is None):
                 return _read_frames(read_tiff(path, limits))
             source.check(path, limits, whole=False)
             tags = tags_of(path, file, source.page, source.shape)
+            if layout is not None:  # its frames are read one by one, but all must be there
+                frames, height, width = source.shape
+                plane = height * width * stored.itemsize
+                check_length(path, layout[0], layout[0] + (frames - 1) * layout[1] + plane)
+                source.tell_axes(path)
             dtype = source.grey(path, np.zeros((1, 1), stored), Findings()).dtype.newbyteorder("=")
     except (EverhartError, MemoryError):
         raise
@@ -124,7 +125,7 @@ def tiff_frames(path: Path, limits: Limits) -> FrameReader:
     lock = threading.Lock()  # one place in one file, whoever asks
 
     def frame(number: int) -> NDArray[Any]:
-        if layout is not None:  # as it lies in the file, but in the other byte order
+        if layout is not None:  # as it lies in the file
             start = layout[0] + number * layout[1]
             return map_pixels(path, offset=start, shape=source.shape[1:], dtype=stored)
         try:
@@ -142,6 +143,7 @@ def tiff_frames(path: Path, limits: Limits) -> FrameReader:
         pixel_size_nm=described.pixel_size_nm,
         metadata=described.metadata,
         data_bar_rows=described.data_bar_rows,
+        history=described.history,
     )
 
 
@@ -157,4 +159,5 @@ def _read_frames(image: Micrograph) -> FrameReader:
         pixel_size_nm=image.pixel_size_nm,
         metadata=image.metadata,
         data_bar_rows=image.data_bar_rows,
+        history=image.history,
     )

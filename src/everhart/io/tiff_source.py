@@ -75,7 +75,7 @@ class TiffSource:
             found = map_pixels(
                 path, offset=layout[0], shape=self.shape, dtype=dtype, strides=strides
             )
-            _told_axes(path, self.series)
+            self.tell_axes(path)
         elif self.table is not None:
             with path.open("rb") as handle:
                 first = self.table.decoded(handle, 0)
@@ -90,6 +90,10 @@ class TiffSource:
                 raise _without_strips(path)
             found = _stack(path, self.grey(path, stored, tags), self.series)
         return native(found[0] if len(found) == 1 and found.ndim == 3 else found)
+
+    def tell_axes(self, path: Path) -> None:
+        """Warn about more than one axis of frames."""
+        _told_axes(path, self.series)
 
     def grey(self, path: Path, pixels: NDArray[Any], tags: Findings) -> NDArray[Any]:
         """Make decoded pixels grey."""

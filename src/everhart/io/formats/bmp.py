@@ -25,4 +25,4 @@ def _read(path: Path, limits: Limits) -> Micrograph:
     return bitmap_micrograph(path, pixels, info)
 
 
-FORMAT = Format("BMP", (".bmp",), _sniff, _read)
+FORMAT = Format("BMP", (".bmp",), _sniff, _read, stacks=False)

@@ -24,4 +24,4 @@ def _read(path: Path, limits: Limits) -> Micrograph:
     return bitmap_micrograph(path, pixels, info)
 
 
-FORMAT = Format("JPEG", (".jpg", ".jpeg"), _sniff, _read)
+FORMAT = Format("JPEG", (".jpg", ".jpeg"), _sniff, _read, stacks=False)

@@ -69,4 +69,4 @@ def _write(image: Micrograph, path: Path) -> None:
     picture.save(path, format="PNG", pnginfo=info, compress_level=3)
 
 
-FORMAT = Format("PNG", (".png",), _sniff, _read, _write)
+FORMAT = Format("PNG", (".png",), _sniff, _read, _write, stacks=False)
