@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from everhart.errors import FileFormatError
 from everhart.io.bitmap import broken
 from everhart.io.grey import array_layout, bands_to_grey
+from everhart.io.lazy import map_pixels
 from everhart.io.limits import Limits
 from everhart.io.registry import Format
 from everhart.micrograph import Micrograph
@@ -25,7 +25,6 @@ def _sniff(start: bytes) -> bool:
 
 
 def _read(path: Path, limits: Limits) -> Micrograph:
-    size = path.stat().st_size
     with path.open("rb") as file:
         shape, fortran, dtype = _header(path, file)
         if dtype.kind not in "buif" or dtype.itemsize > 8:
@@ -33,20 +32,24 @@ def _read(path: Path, limits: Limits) -> Micrograph:
                 f"{path} holds an array of dtype {dtype}: bool, integers and floats of at most 64 "
                 "bits are read, and objects are never unpickled; save the image as numbers."
             )
-        layout = array_layout(path, shape)
-        limits.check(str(path), itemsize=dtype.itemsize, file_bytes=size, **layout)
-        count = math.prod(shape)
-        if size - file.tell() < count * dtype.itemsize:
-            raise FileFormatError(
-                f"{path} is truncated: its header promises {count * dtype.itemsize:,} bytes of "
-                f"pixels and {size - file.tell():,} are there; get the file again from its source."
-            )
-        flat = np.fromfile(file, dtype=dtype, count=count)
-    array = flat.reshape(shape, order="F" if fortran else "C")
-    native = array.astype(dtype.newbyteorder("="), copy=False)
-    if len(shape) == 3 and layout["frames"] == 1 and shape[0] != 1:  # the last axis is colour
-        native = bands_to_grey(path, native)
-    return Micrograph(np.ascontiguousarray(native))
+        start = file.tell()
+    layout = array_layout(path, shape)
+    # The last axis is colour.
+    coloured = len(shape) == 3 and layout["frames"] == 1 and shape[0] != 1
+    limits.check(
+        str(path),
+        itemsize=dtype.itemsize,
+        file_bytes=path.stat().st_size,
+        mapped=dtype.isnative and not coloured and not fortran,
+        **layout,
+    )
+    if fortran:  # the first axis runs fastest
+        pixels = map_pixels(path, offset=start, shape=shape[::-1], dtype=dtype).T
+    else:
+        pixels = map_pixels(path, offset=start, shape=shape, dtype=dtype)
+    if coloured:
+        pixels = bands_to_grey(path, pixels)
+    return Micrograph(np.ascontiguousarray(pixels))
 
 
 def _header(path: Path, file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
