@@ -73,6 +73,8 @@ _TIME_FORMS = (
 
 # Windows writes the numbers of half of the world with a comma: 1,5e-09.
 _COMMA = re.compile(r"\s*[-+]?\d*,\d+(?:[eE][-+]?\d+)?\s*")
+# Longer texts are no number with a unit, and would keep the expression below busy.
+_LONGEST_QUANTITY = 100
 _QUANTITY = re.compile(r"\s*([-+]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][-+]?\d+)?)\s*(.*?)\s*")
 _DEEPEST = 64
 _PREFIXES = {
@@ -116,7 +118,7 @@ def quantity(value: Any, *units: str) -> float | None:
     >>> quantity("15 kV", "V", "Volt"), quantity("15000 Volt", "V", "Volt"), quantity("3 mA", "V")
     (15000.0, 15000.0, None)
     """
-    match = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
+    match = _quantity(value)
     if match is None:
         return number(value)
     found, given = number(match[1]), match[2]
@@ -126,6 +128,12 @@ def quantity(value: Any, *units: str) -> float | None:
         if given.endswith(unit) and given.removesuffix(unit) in _PREFIXES:
             return times(found, _PREFIXES[given.removesuffix(unit)])
     return None
+
+
+def _quantity(value: Any) -> re.Match[str] | None:
+    if not isinstance(value, str) or len(value) > _LONGEST_QUANTITY:
+        return None
+    return _QUANTITY.fullmatch(value)
 
 
 def length_nm(value: Any, unit: str) -> float | None:
@@ -143,7 +151,7 @@ def length_nm(value: Any, unit: str) -> float | None:
     >>> length_nm("558.2 pm", "m"), length_nm("1um", "m"), length_nm(2e-9, "m")
     (0.5582, 1000.0, 2.0)
     """
-    match = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
+    match = _quantity(value)
     found = number(match[1] if match else value)
     factor = nm_per((match[2] if match else "") or unit)
     return None if factor is None else times(found, factor)
