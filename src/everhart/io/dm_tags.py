@@ -37,6 +37,7 @@ _TEXT_CODE = 4  # texts are arrays of 16-bit units
 
 _DEEPEST = 64
 _MOST_TAGS = 100_000
+_MOST_STRUCTS = 5000  # of different types: each costs NumPy 0.1 ms and some kilobytes
 _LONGEST_TYPE = 128
 _LARGEST_ELEMENT = 1 << 20
 # Larger arrays (colour tables, printer settings, spectra) are left in the file.
@@ -130,6 +131,7 @@ class _Reader:
         self._size = os.fstat(file.fileno()).st_size
         self._at = 0
         self._tags = 0
+        self._structs = 0
         self._kept = 0
         self._order = "<"
         self._long = struct.Struct(">i")  # of sizes: 64 bits in DM4
@@ -197,6 +199,9 @@ class _Reader:
                 described = self._types[raw] = _Type(codes, self._order).take(0)
             except (ValueError, IndexError) as error:
                 raise self._broken(f"a type that is not known ({error})") from None
+            self._structs += described[0].kind == "V"
+            if self._structs > _MOST_STRUCTS:
+                raise self._broken(f"more than {_MOST_STRUCTS:,} types of structs")
         dtype, count, text = described
         # All of it must be there, whether it is looked at or not.
         offset, length = self._at, dtype.itemsize * (1 if count is None else count)

@@ -109,6 +109,7 @@ def _main_image(path: Path, file: DmFile) -> _Image:
 def _shown(tree: Tree, entries: list[Any]) -> list[int]:
     """Return the numbers of the images that the document shows, never of its thumbnail."""
     thumbnails = {_at(item, "ImageIndex") for item in _list(tree, "Thumbnails")}
+    thumbnails &= set(range(len(entries)))
     if len(entries) > 1 and not thumbnails:
         first = section(entries[0], "ImageData") if isinstance(entries[0], dict) else {}
         thumbnails = {0} if _at(first, "DataType") in _COLOUR else set()
