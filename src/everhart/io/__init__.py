@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from everhart.io.atomic import OutputExistsError
 from everhart.io.data_bar import find_data_bar
+from everhart.io.drift import Drift
+from everhart.io.frame_stack import FrameStack
+from everhart.io.frames import FrameGroup, group_frames, open_frames
 from everhart.io.isolated import read_isolated
 from everhart.io.limits import DEFAULT_LIMITS, Limits
 from everhart.io.paths import image_paths
@@ -14,12 +17,17 @@ from everhart.io.writing import write
 
 __all__ = [
     "DEFAULT_LIMITS",
+    "Drift",
     "FileWarning",
     "Format",
+    "FrameGroup",
+    "FrameStack",
     "Limits",
     "OutputExistsError",
     "find_data_bar",
+    "group_frames",
     "image_paths",
+    "open_frames",
     "read",
     "read_isolated",
     "readable_suffixes",
