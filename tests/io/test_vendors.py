@@ -269,6 +269,23 @@ def test_digital_micrograph_in_tiff(
 
 
 @pytest.mark.parametrize(
+    "unit",
+    [(2, b"\xb5m\0"), (7, "µm\0".encode()), (1, "µm\0".encode("utf-16-le")),
+     (3, "µm\0".encode("utf-16-le"))],
+)  # fmt: skip
+def test_units_of_digital_micrograph_in_tiff(tmp_path: Path, unit: tuple[int, bytes]) -> None:
+    kind, raw = unit
+    value: Any = tuple(np.frombuffer(raw, np.uint16).tolist()) if kind == 3 else raw
+    tags = [(code, kind, len(value), value, True) for code in (65003, 65004)]
+    tags += [(65009, 12, 1, 0.5, True), (65010, 12, 1, -2.0, True)]
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.ones((8, 8), np.float32), metadata=None, extratags=tags)
+    found = read(path)
+    assert found.pixel_size_nm == (2000.0, 500.0)
+    assert found.metadata["digital_micrograph"]["unit_x"] == "µm"
+
+
+@pytest.mark.parametrize(
     ("unit", "nm"),
     [("pm", 1e-3), ("Å", 0.1), ("μm", 1e3), ("mm", 1e6), ("in", 2.54e7), ("Pm", None),
      ("pixel", None), ("reference frame", None)],

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from everhart.io.calibration import nm_per
-from everhart.io.vendors.values import VendorData, number, times
+from everhart.io.vendors.values import VendorData, decoded, number, times
 
 __all__ = ["DM_TAGS", "from_dm_tags"]
 
@@ -30,14 +31,27 @@ def from_dm_tags(tags: Mapping[int, Any]) -> VendorData:
 
     Notes
     -----
-    A scale in another unit than one of length (1/nm, mrad, eV, s) is no pixel size.
+    A scale in another unit than one of length (1/nm, mrad, eV, s) is no pixel size; a negative
+    one says that the axis runs the other way.
     """
-    tree = {name: tags[code] for code, name in DM_TAGS.items() if code in tags}
-    units = [
-        nm_per(tree.get(f"unit_{axis}") or tree.get(f"unit_name_{axis}") or "") for axis in "yx"
-    ]
-    scales = [number(tree.get(f"scale_{axis}")) for axis in "yx"]
-    size = None
-    if units[0] is not None and units[1] is not None:
-        size = (times(scales[0], units[0]), times(scales[1], units[1]))
-    return VendorData("digital_micrograph", tree, {}, size)
+    tree = {name: _plain(tags[code]) for code, name in DM_TAGS.items() if code in tags}
+    y, x = (_nm_per_pixel(tree, axis) for axis in "yx")
+    return VendorData("digital_micrograph", tree, {}, None if y is None or x is None else (y, x))
+
+
+def _nm_per_pixel(tree: Mapping[str, Any], axis: str) -> float | None:
+    units = (nm_per(tree.get(f"{kind}_{axis}", "")) for kind in ("unit", "unit_name"))
+    unit = next((nm for nm in units if nm is not None), None)
+    scale = number(tree.get(f"scale_{axis}"))
+    if unit is None:
+        return None
+    return math.nan if scale is None else times(abs(scale), unit)
+
+
+def _plain(value: Any) -> Any:
+    """Make text of the bytes and 16-bit units that some versions write."""
+    if isinstance(value, bytes):
+        return decoded(value).rstrip("\0")
+    if isinstance(value, tuple) and all(isinstance(n, int) and 0 <= n < 0xD800 for n in value):
+        return "".join(map(chr, value)).rstrip("\0")
+    return value
