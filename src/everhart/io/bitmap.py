@@ -6,6 +6,8 @@ limit of its own, which is global state and below the size of honest micrographs
 
 from __future__ import annotations
 
+import io
+import os
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["bitmap_pixels", "bitmap_resolution", "broken", "in_short"]
 
+_LARGE_CHUNK = 1 << 20
 # Pillow mode -> (bands, bytes a band) once decoded
 _MODES = {
     "1": (1, 1),
@@ -47,7 +50,7 @@ _MODES = {
 def bitmap_pixels(
     path: Path,
     limits: Limits,
-    plugin: Callable[[str], ImageFile],
+    plugin: Callable[[Any, str], ImageFile],
     *,
     deep_colour: Callable[[bytes], NDArray[Any]] | None = None,
 ) -> tuple[NDArray[Any], dict[str, Any]]:
@@ -60,7 +63,7 @@ def bitmap_pixels(
     limits
         Checked before anything is decoded.
     plugin
-        The format's Pillow class, called with the name of the file.
+        The format's Pillow class, called with the open file and its name.
     deep_colour
         Decodes bands of 16 bits, which Pillow would cut to 8; None if there are none.
 
@@ -78,9 +81,29 @@ def bitmap_pixels(
     LimitError
         If its header claims too much.
     """
+    with _Bounded(io.FileIO(path)) as file:
+        return _read(path, limits, plugin, file, deep_colour)
+
+
+class _Bounded(io.BufferedReader):
+    """A file that takes memory for what is there, and not for all that a chunk claims to have."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _LARGE_CHUNK:
+            size = min(size, max(0, os.fstat(self.fileno()).st_size - self.tell()))
+        return super().read(size)
+
+
+def _read(
+    path: Path,
+    limits: Limits,
+    plugin: Callable[[Any, str], ImageFile],
+    file: io.BufferedReader,
+    deep_colour: Callable[[bytes], NDArray[Any]] | None,
+) -> tuple[NDArray[Any], dict[str, Any]]:
     try:
-        image = plugin(str(path))
-    except EverhartError:
+        image = plugin(file, str(path))
+    except (EverhartError, MemoryError):
         raise
     except Exception as error:  # the plug-ins raise nearly anything on a broken header
         raise broken(path, error) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from everhart.errors import FileFormatError
+from everhart.errors import FileFormatError, LimitError
 from everhart.io.bitmap import in_short
+from everhart.io.codestreams import check_pieces
 from everhart.io.findings import Findings
 from everhart.io.grey import bands_to_grey, palette_to_grey
 from everhart.io.lazy import map_pixels
@@ -23,6 +25,9 @@ __all__ = ["TiffSource", "native", "tiff_source"]
 
 # PhotometricInterpretation of TIFF 6.0
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
+
+# A page that is not like the first takes 0.1 ms: tens of thousands of nothing, many seconds.
+_MANY_PAGES, _LEAST_PAGE_BYTES = 4096, 1024
 
 
 @dataclass(frozen=True)
@@ -129,6 +134,13 @@ def tiff_source(path: Path, file: Any, limits: Limits) -> TiffSource:
         table = alike_pages(path, file, blocks)
         if table is not None and _all_of_one(file, table):
             return TiffSource(table.page, table=table)
+    size = path.stat().st_size
+    if len(blocks) > _MANY_PAGES and size < len(blocks) * _LEAST_PAGE_BYTES:
+        raise LimitError(
+            f"{path} holds {len(blocks):,} pages that are not alike, in {size:,} bytes: more than "
+            f"{_MANY_PAGES:,} of so little are a trap for readers, so get the images as files of "
+            "their own."
+        )
     series = _main_series(path, file)
     return TiffSource(series.keyframe, series=series)
 
@@ -224,6 +236,7 @@ def _check(path: Path, source: TiffSource, limits: Limits, *, whole: bool) -> No
         if (counts <= 0).any() or (offsets <= 0).any():
             raise _without_strips(path)
         _all_there(path, int((offsets + counts).max()), size)
+        _check_pieces(path, page, offsets.ravel().tolist(), counts.ravel().tolist())
         return
     _no_frame_lost(path, page.parent, series)
     if series.dataoffset is not None:
@@ -239,6 +252,21 @@ def _check(path: Path, source: TiffSource, limits: Limits, *, whole: bool) -> No
         if len(offsets) < expected or len(counts) < expected or not all(counts[:expected]):
             raise _without_strips(path)
         _all_there(path, max(o + c for o, c in zip(offsets, counts, strict=False)), size)
+        _check_pieces(path, page, offsets, counts)
+
+
+def _check_pieces(path: Path, page: Any, offsets: Sequence[int], counts: Sequence[int]) -> None:
+    size = path.stat().st_size
+    if page.compression == 1 and sum(counts) > size:
+        raise LimitError(
+            f"{path} claims {sum(counts):,} bytes of pixels that are not compressed, and has "
+            f"{size:,}: its strips or tiles overlap, so get the image from another source."
+        )
+    width, height = (page.tilewidth, page.tilelength) if page.is_tiled else (
+        page.imagewidth, min(page.rowsperstrip, page.imagelength)
+    )  # fmt: skip
+    places = zip(offsets, counts, strict=False)
+    check_pieces(path, int(page.compression), places, (int(height), int(width)))
 
 
 def _without_strips(path: Path) -> FileFormatError:
