@@ -14,7 +14,8 @@ from everhart.errors import EverhartError, UsageError
 if TYPE_CHECKING:
     from everhart import align, io, metrics, noise, report, restore, simulate
     from everhart.align import estimate_shift
-    from everhart.io import read, write
+    from everhart.io import open_frames, read, write
+    from everhart.io.summary import info
     from everhart.micrograph import HistoryEntry, Micrograph, __version__
     from everhart.report import compare
     from everhart.restore import denoise
@@ -29,6 +30,8 @@ _LAZY = {
     "compare": ("everhart.report", "compare"),
     "denoise": ("everhart.restore", "denoise"),
     "estimate_shift": ("everhart.align", "estimate_shift"),
+    "info": ("everhart.io.summary", "info"),
+    "open_frames": ("everhart.io", "open_frames"),
     "read": ("everhart.io", "read"),
     "write": ("everhart.io", "write"),
 }
@@ -44,9 +47,11 @@ __all__ = [
     "compare",
     "denoise",
     "estimate_shift",
+    "info",
     "io",
     "metrics",
     "noise",
+    "open_frames",
     "read",
     "report",
     "restore",

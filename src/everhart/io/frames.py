@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,19 +20,30 @@ from everhart.io.limits import DEFAULT_LIMITS, Limits
 from everhart.io.paths import image_paths
 from everhart.micrograph import Micrograph
 
-__all__ = ["FrameGroup", "group_frames", "open_frames"]
+__all__ = ["FrameGroup", "FrameKind", "group_by_kind", "group_frames", "open_frames"]
 
 Words = str | os.PathLike[str]
 
 
-class _Kind(NamedTuple):
-    """What frames of one series have in common."""
+class FrameKind(NamedTuple):
+    """What frames of one series have in common.
+
+    Parameters
+    ----------
+    shape
+        ``(height, width)``.
+    dtype
+        Dtype of the pixels.
+    pixel_size_nm
+        ``(y, x)``, or None.
+    """
 
     shape: tuple[int, int]
     dtype: np.dtype[Any]
     pixel_size_nm: tuple[float, float] | None
 
-    def agrees(self, other: _Kind) -> bool:
+    def agrees(self, other: FrameKind) -> bool:
+        """Say whether frames of the two kinds can be of one series."""
         return self[:2] == other[:2] and _same_size(self.pixel_size_nm, other.pixel_size_nm)
 
     def __str__(self) -> str:
@@ -84,7 +95,7 @@ def open_frames(
         _check_one_series(Path(source), paths)
     files: list[FrameFile] = []
     places: list[tuple[int, int]] = []
-    common: _Kind | None = None
+    common: FrameKind | None = None
     first: Micrograph | None = None
     for path in paths:
         file = FrameFile(path, limits)
@@ -100,7 +111,8 @@ def open_frames(
             )
         places += [(len(files), number) for number in range(frames)]
         files.append(file)
-        file.close()
+        if len(paths) > 1:
+            file.close()
     limits.check_frames(str(paths[0].parent), len(places))
     if first is None:  # no path, no stack: `image_paths` gives at least one
         raise UsageError("No input was given: name at least one image file or folder.")
@@ -162,9 +174,26 @@ def group_frames(
     ...     [(group.name, group.n_frames) for group in group_frames(folder)]
     [('A_*.tif', 2), ('B_001.tif', 1)]
     """
+    paths = image_paths(source)
+    return group_by_kind({path: _try_kind(path, limits) for path in paths})
+
+
+def group_by_kind(files: Mapping[Path, tuple[FrameKind | None, int]]) -> list[FrameGroup]:
+    """Group files whose kind and number of frames are known; see :func:`group_frames`.
+
+    Parameters
+    ----------
+    files
+        Kind and number of frames of each file; None and 0 for one that cannot be read.
+
+    Returns
+    -------
+    list of FrameGroup
+        Every file once.
+    """
     groups = []
-    for series in series_by_name(image_paths(source)):
-        kinds = [_try_kind(path, limits) for path in series.paths]
+    for series in series_by_name(files):
+        kinds = [files[path] for path in series.paths]
         first = kinds[0][0]
         if all(
             kind is not None and first is not None and first.agrees(kind) and frames == 1
@@ -179,7 +208,7 @@ def group_frames(
     return groups
 
 
-def _try_kind(path: Path, limits: Limits) -> tuple[_Kind | None, int]:
+def _try_kind(path: Path, limits: Limits) -> tuple[FrameKind | None, int]:
     try:
         file = FrameFile(path, limits)
         kind, frames = _kind_of(file)
@@ -189,10 +218,10 @@ def _try_kind(path: Path, limits: Limits) -> tuple[_Kind | None, int]:
     return kind, frames
 
 
-def _kind_of(file: FrameFile) -> tuple[_Kind, int]:
+def _kind_of(file: FrameFile) -> tuple[FrameKind, int]:
     reader = file.reader()
     frames, height, width = reader.shape
-    return _Kind((height, width), reader.dtype, reader.pixel_size_nm), frames
+    return FrameKind((height, width), reader.dtype, reader.pixel_size_nm), frames
 
 
 def _described(file: FrameFile, pixel_size_nm: float | tuple[float, float] | None) -> Micrograph:
