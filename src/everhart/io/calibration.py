@@ -74,15 +74,15 @@ def nm_per(unit: Any) -> float | None:
 
     Examples
     --------
-    >>> nm_per("µm"), nm_per(r"\u00B5m"), nm_per("pixel")
-    (1000.0, 1000.0, None)
+    >>> nm_per("µm"), nm_per(r"\u00B5m"), nm_per("microns"), nm_per("pixel"), nm_per("ms")
+    (1000.0, 1000.0, 1000.0, None, None)
     """
     name = str(unit).strip()
     # ImageJ escapes what is not ASCII; some programs write the Greek mu for the micro sign.
     name = name.replace("\\u00B5", "µ").replace("\\u00b5", "µ").replace("\\u00C5", "Å")
     name = name.replace("\u212b", "Å").casefold().replace("\u03bc", "µ")
     name = name.replace("metre", "meter")
-    if name not in NM_PER_UNIT and name.endswith("s"):
+    if name not in NM_PER_UNIT and len(name) > 3 and name.endswith("s"):  # ms are no metres
         name = name.removesuffix("s")
     return NM_PER_UNIT.get(name)
 
