@@ -137,6 +137,9 @@ class FileInfo:
         from everhart.io.record import plain
 
         size, field_um = self.pixel_size_nm, self.field_of_view_um
+        noise = None
+        if self.noise is not None:
+            noise = {**self.noise._asdict(), "text": str(self.noise)}
         return {
             "path": str(self.path),
             "format": self.format,
@@ -153,9 +156,7 @@ class FileInfo:
             "history": list(self.history),
             "frames_looked_at": list(self.looked_at),
             "grey": self.grey._asdict(),
-            "noise": None
-            if self.noise is None
-            else {**self.noise._asdict(), "text": str(self.noise)},
+            "noise": noise,
             "warnings": list(self.warnings),
         }
 
