@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from everhart.io.formats import bmp, dm, jpeg, mrc, npy, packed, png, tia, tiff
+from everhart.io.formats import bmp, dm, emd, jpeg, mrc, npy, packed, png, tia, tiff
 from everhart.io.registry import Format
 
 __all__ = ["FORMATS"]
@@ -14,6 +14,7 @@ FORMATS: tuple[Format, ...] = (
     bmp.FORMAT,
     npy.FORMAT,
     dm.FORMAT,
+    emd.FORMAT,
     tia.SER,
     tia.EMI,
     mrc.FORMAT,
