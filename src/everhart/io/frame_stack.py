@@ -157,8 +157,9 @@ class FrameStack(Sequence[Micrograph]):
             Of shape ``(N, H, W)``.
         """
         pixels = np.empty(self.shape, self.dtype)
-        for number in range(len(self)):
-            pixels[number] = self._pixels(number)
+        with self:
+            for number in range(len(self)):
+                pixels[number] = self._pixels(number)
         return Micrograph(
             pixels, self.pixel_size_nm, self.metadata, self.history, self.data_bar_rows
         )
@@ -234,10 +235,11 @@ class FrameStack(Sequence[Micrograph]):
     def _drift(self, total: RunningMean, progress: Callable[[int, int], None] | None) -> Drift:
         field = self.shape[1] - self.data_bar_rows
         moves = []
-        for number in range(len(self)):
-            moves.append(total.add(self._pixels(number)[:field]))
-            if progress is not None:
-                progress(number + 1, len(self))
+        with self:
+            for number in range(len(self)):
+                moves.append(total.add(self._pixels(number)[:field]))
+                if progress is not None:
+                    progress(number + 1, len(self))
         shifts = np.array([move.shift_px for move in moves], np.float64)
         limit = tuple(number for number, move in enumerate(moves) if move.at_limit)
         # The specimen lies where the frame has to be moved back from.

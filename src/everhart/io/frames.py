@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -97,23 +98,26 @@ def open_frames(
     places: list[tuple[int, int]] = []
     common: FrameKind | None = None
     first: Micrograph | None = None
-    for path in paths:
-        file = FrameFile(path, limits)
-        kind, frames = _kind_of(file)
-        if pixel_size_nm is not None:
-            kind = kind._replace(pixel_size_nm=None)
-        if common is None:
-            common, first = kind, _described(file, pixel_size_nm)
-        elif not common.agrees(kind):
-            raise UsageError(
-                f"{path} has frames of {kind} and {paths[0]} of {common}: frames of one field have "
-                "one shape, dtype and pixel size; leave out the one that differs."
-            )
-        places += [(len(files), number) for number in range(frames)]
-        files.append(file)
-        if len(paths) > 1:
-            file.close()
-    limits.check_frames(str(paths[0].parent), len(places))
+    with ExitStack() as on_error:
+        for path in paths:
+            file = FrameFile(path, limits)
+            on_error.callback(file.close)
+            kind, frames = _kind_of(file)
+            if pixel_size_nm is not None:
+                kind = kind._replace(pixel_size_nm=None)
+            if common is None:
+                common, first = kind, _described(file, pixel_size_nm)
+            elif not common.agrees(kind):
+                raise UsageError(
+                    f"{path} has frames of {kind} and {paths[0]} of {common}: frames of one field have "
+                    "one shape, dtype and pixel size; leave out the one that differs."
+                )
+            places += [(len(files), number) for number in range(frames)]
+            files.append(file)
+            if len(paths) > 1:
+                file.close()
+        limits.check_frames(str(paths[0].parent), len(places))
+        on_error.pop_all()
     if first is None:  # no path, no stack: `image_paths` gives at least one
         raise UsageError("No input was given: name at least one image file or folder.")
     return FrameStack(files, places, first)
@@ -210,12 +214,10 @@ def group_by_kind(files: Mapping[Path, tuple[FrameKind | None, int]]) -> list[Fr
 
 def _try_kind(path: Path, limits: Limits) -> tuple[FrameKind | None, int]:
     try:
-        file = FrameFile(path, limits)
-        kind, frames = _kind_of(file)
-        file.close()
+        with closing(FrameFile(path, limits)) as file:
+            return _kind_of(file)
     except EverhartError:
         return None, 0
-    return kind, frames
 
 
 def _kind_of(file: FrameFile) -> tuple[FrameKind, int]:

@@ -121,7 +121,7 @@ def tiff_frames(path: Path, limits: Limits) -> FrameReader:
         data_bar_source=tags.data_bar_source,
         record=tags.record,
     )
-    handle = path.open("rb")
+    handle = path.open("rb") if layout is None else None
     lock = threading.Lock()  # one place in one file, whoever asks
 
     def frame(number: int) -> NDArray[Any]:
@@ -130,7 +130,7 @@ def tiff_frames(path: Path, limits: Limits) -> FrameReader:
             return map_pixels(path, offset=start, shape=source.shape[1:], dtype=stored)
         try:
             with lock:
-                pixels = table.decoded(handle, number) if table is not None else None
+                pixels = table.decoded(handle, number) if table is not None and handle else None
         except Exception as error:
             raise broken(path, error) from error
         return native(source.grey(path, np.asarray(pixels), tags))
@@ -139,7 +139,7 @@ def tiff_frames(path: Path, limits: Limits) -> FrameReader:
         shape=source.shape,
         dtype=dtype,
         frame=frame,
-        close=handle.close,
+        close=handle.close if handle is not None else lambda: None,
         pixel_size_nm=described.pixel_size_nm,
         metadata=described.metadata,
         data_bar_rows=described.data_bar_rows,
