@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from everhart.io.summary import FileInfo
 
 
+_MOST_LINES = 50  # more frames are for --json
+
+
 def info(
     inputs: Annotated[
         list[str], typer.Argument(metavar="FILE...", help="Image files, folders or patterns.")
@@ -196,7 +199,7 @@ def _say_series(
             typer.echo(words)
         elif len(found) > 1 and _key(group) in drifts:
             typer.echo(f"{group.name}: drift {drift_words(drifts[_key(group)])}")
-        if _key(group) in drifts:
+        if _key(group) in drifts and group.n_frames <= _MOST_LINES:
             typer.echo(" frame         y        x")
             for line in drift_lines(drifts[_key(group)]):
                 typer.echo(line)

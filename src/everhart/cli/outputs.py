@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from everhart.errors import EverhartError, UsageError
 
-__all__ = ["Task", "check_outputs", "make_folder", "plan_image_outputs", "write_json"]
+__all__ = ["Task", "check_outputs", "is_folder", "make_folder", "plan_image_outputs", "write_json"]
 
 
 class Task(NamedTuple):
@@ -24,7 +24,12 @@ class Task(NamedTuple):
 
 
 def plan_image_outputs(
-    words: Sequence[str], output: str, *, overwrite: bool, operation: str
+    words: Sequence[str],
+    output: str,
+    *,
+    overwrite: bool,
+    operation: str,
+    suffix: str | None = None,
 ) -> tuple[list[Task], list[str]]:
     """Decide what file each input image becomes, and check all that can be checked.
 
@@ -39,6 +44,8 @@ def plan_image_outputs(
         Whether existing outputs may be replaced.
     operation
         What is done, for the messages, such as ``"denoise"``.
+    suffix
+        Suffix of outputs in a folder; None for those of the inputs.
 
     Returns
     -------
@@ -60,13 +67,15 @@ def plan_image_outputs(
     sources = image_paths(words)
     folder = Path(output)
     suffixes = writable_suffixes()
-    one_file = len(sources) == 1 and not Path(words[0]).is_dir()
-    if one_file and not folder.is_dir() and not _ends_as_folder(output):
+    given = Path(words[0])
+    one_file = len(sources) == 1 and (sources[0] == given or not given.is_dir())
+    to_folder = is_folder(output) or (suffix is not None and folder.suffix.lower() not in suffixes)
+    if one_file and not to_folder:
         task = Task(sources[0], folder)
         _check_suffix(folder, suffixes)
         check_outputs([folder], overwrite=overwrite, inputs=sources)
         return [task], []
-    if folder.suffix.lower() in suffixes and not folder.is_dir() and not _ends_as_folder(output):
+    if folder.suffix.lower() in suffixes and not is_folder(output):
         raise UsageError(
             f"{len(sources)} images and the output {output} were given: several images go into a "
             f"folder; give its name, with a {os.sep} at its end if it looks like a file."
@@ -74,7 +83,9 @@ def plan_image_outputs(
     tasks, notes = [], []
     for source in sources:
         target = folder / source.name
-        if source.suffix.lower() not in suffixes:
+        if suffix is not None:
+            target = folder / f"{source.stem}{suffix}"
+        elif source.suffix.lower() not in suffixes:
             target = folder / f"{source.stem}.tif"
             notes.append(f"{source.name} becomes {target.name}: its own format is not written.")
         tasks.append(Task(source, target))
@@ -170,8 +181,18 @@ def write_json(path: Path, document: Mapping[str, Any], *, overwrite: bool) -> N
     write_text(path, text + "\n", overwrite=overwrite)
 
 
-def _ends_as_folder(output: str) -> bool:
-    return output.endswith(("/", os.sep))
+def is_folder(output: str) -> bool:
+    """Say whether an output is a folder of images: an existing one, or named as one.
+
+    A folder that is one image of its format, such as ``image.zarr``, is none.
+    """
+    from everhart.io.registry import formats
+
+    if output.endswith(("/", os.sep)):
+        return True
+    path = Path(output)
+    as_folders = {suffix for known in formats() if known.is_folder for suffix in known.suffixes}
+    return path.is_dir() and path.suffix.lower() not in as_folders
 
 
 def _check_suffix(path: Path, suffixes: Sequence[str]) -> None:

@@ -109,8 +109,8 @@ def open_frames(
                 common, first = kind, _described(file, pixel_size_nm)
             elif not common.agrees(kind):
                 raise UsageError(
-                    f"{path} has frames of {kind} and {paths[0]} of {common}: frames of one field have "
-                    "one shape, dtype and pixel size; leave out the one that differs."
+                    f"{path} has frames of {kind} and {paths[0]} of {common}: frames of one field "
+                    "have one shape, dtype and pixel size; leave out the one that differs."
                 )
             places += [(len(files), number) for number in range(frames)]
             files.append(file)

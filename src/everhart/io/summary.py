@@ -63,12 +63,15 @@ class NoiseLine(NamedTuple):
         if self.sigma == 0:
             return "none that can be measured"
         alike = [
-            f"neighbours {where} share {round(100 * value)} % of it"
-            for where, value in (("along x", self.correlation_x), ("along y", self.correlation_y))
+            f"{value:.2f} along {axis}"
+            for axis, value in (("x", self.correlation_x), ("y", self.correlation_y))
             if abs(value) >= 0.1
         ]
-        words = [f"sigma {self.sigma:.3g} grey levels", *(alike or ["white"])]
-        words.append("grows with the signal" if self.signal_dependent else "the same everywhere")
+        words = [f"sigma {self.sigma:.3g} grey levels"]
+        words.append(f"correlation {' and '.join(alike)}" if alike else "white")
+        words.append(
+            "grows with the signal" if self.signal_dependent else "same at all grey levels"
+        )
         return ", ".join(words)
 
 

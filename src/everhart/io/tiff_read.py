@@ -113,8 +113,10 @@ def tiff_frames(path: Path, limits: Limits) -> FrameReader:
         raise
     except Exception as error:
         raise broken(path, error) from error
+    # The record of a single image is of a plane.
+    single = source.shape[0] == 1 and not (tags.record and len(tags.record.shape) == 3)
     described = with_sources(
-        np.broadcast_to(np.zeros((), dtype), source.shape),
+        np.broadcast_to(np.zeros((), dtype), source.shape[1:] if single else source.shape),
         calibration=tags.calibration,
         metadata=tags.metadata,
         data_bar_rows=tags.data_bar_rows,
