@@ -28,6 +28,10 @@ COMMANDS: Final[dict[str, CommandSource]] = {
         "everhart.cli.compare", "compare", "Show methods side by side in an HTML report."
     ),
     "noise": CommandSource("everhart.cli.noise", "noise", "Say what the noise of images is."),
+    "info": CommandSource("everhart.cli.info", "info", "Say what is in image files."),
+    "convert": CommandSource(
+        "everhart.cli.convert", "convert", "Write images in another format, calibration kept."
+    ),
     "align": CommandSource(
         "everhart.cli.align", "align", "Lay frames of one field of view on each other."
     ),
