@@ -90,7 +90,7 @@ def from_json(text: str) -> Record | None:
             history=tuple(HistoryEntry.from_dict(entry) for entry in record["history"]),
             metadata=dict(record["metadata"]),
         )
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+    except (ArithmeticError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return None
 
 

@@ -28,6 +28,8 @@ _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 
 # A page that is not like the first takes 0.1 ms: tens of thousands of nothing, many seconds.
 _MANY_PAGES, _LEAST_PAGE_BYTES = 4096, 1024
+# A strip or a tile takes 0.01 ms.
+_MANY_PIECES, _LEAST_PIECE_BYTES = 65_536, 64
 
 
 @dataclass(frozen=True)
@@ -230,6 +232,13 @@ def _check(path: Path, source: TiffSource, limits: Limits, *, whole: bool) -> No
             bands=bands,
             itemsize=dtype.itemsize,
             file_bytes=size,
+        )
+    pieces = math.prod(page.chunked) * (frames if source.table or not series else len(series.pages))
+    if pieces > _MANY_PIECES and size < pieces * _LEAST_PIECE_BYTES:
+        raise LimitError(
+            f"{path} claims {pieces:,} strips or tiles, in {size:,} bytes: more than "
+            f"{_MANY_PIECES:,} of so little are a trap for readers, so get the image from another "
+            "source."
         )
     if source.table is not None:
         offsets, counts = source.table.offsets, source.table.counts

@@ -11,6 +11,7 @@ import gzip
 import io
 import lzma
 import re
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -40,7 +41,7 @@ _MOST_SIDECARS, _SIDECAR_BYTES = 16, 1 << 20
 _NAMED = 5
 _CHUNK = 1 << 20
 _BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile,
-           NotImplementedError, RuntimeError, ValueError)  # fmt: skip
+           NotImplementedError, RuntimeError, ValueError, LookupError, struct.error)  # fmt: skip
 _CLUTTER = re.compile(r"(^|/)(__MACOSX(/|$)|\.[^./]|Thumbs\.db$|desktop\.ini$)", re.IGNORECASE)
 
 
@@ -100,7 +101,7 @@ def unpack(path: Path, folder: Path, limits: Limits) -> Unpacked:
     budget = _Budget(path, limits)
     sidecars = 0
     try:
-        with closing(_members(path)) as members:
+        with closing(_members(path, limits)) as members:
             for count, (name, stream) in enumerate(members):
                 if count == _MOST_MEMBERS:
                     raise FileFormatError(
@@ -122,6 +123,11 @@ def unpack(path: Path, folder: Path, limits: Limits) -> Unpacked:
                     break
     except EverhartError:
         raise
+    except MemoryError as error:  # xz says how much its reader is to reserve
+        raise LimitError(
+            f"{path} takes more memory to unpack than there is: if you trust it, unpack it, and "
+            "give the image."
+        ) from error
     except _BROKEN as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise FileFormatError(
@@ -169,7 +175,7 @@ def _safe(name: str) -> str:
 
 
 # -- members ----------------------------------------------------------------------------------
-def _members(path: Path) -> Generator[tuple[str, IO[bytes]], None, None]:
+def _members(path: Path, limits: Limits) -> Generator[tuple[str, IO[bytes]], None, None]:
     """Yield the name and a stream of each regular file of an archive."""
     with path.open("rb") as file:
         kind = kind_of_pack(file.read(SNIFFED_BYTES))
@@ -182,7 +188,8 @@ def _members(path: Path) -> Generator[tuple[str, IO[bytes]], None, None]:
         assert kind is not None
         with _STREAMS[kind](path) as packed:
             head = packed.read(512)
-            whole = io.BufferedReader(_Rejoined(head, packed))
+            # What is passed over in a packed tar is unpacked all the same.
+            whole = io.BufferedReader(_Rejoined(head, packed, _Budget(path, limits)))
             if kind_of_pack(head) == "tar":
                 yield from _tar_members(whole)
             else:
@@ -213,8 +220,8 @@ def _tar_members(file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
 class _Rejoined(io.RawIOBase):
     """A stream whose beginning was read already."""
 
-    def __init__(self, head: bytes, rest: IO[bytes]) -> None:
-        self.head, self.rest = head, rest
+    def __init__(self, head: bytes, rest: IO[bytes], budget: _Budget) -> None:
+        self.head, self.rest, self.budget = head, rest, budget
 
     def readable(self) -> bool:
         """Say that it can be read."""
@@ -225,6 +232,7 @@ class _Rejoined(io.RawIOBase):
         data = self.head[: len(buffer)] or self.rest.read(len(buffer))
         self.head = self.head[len(data) :] if self.head else b""
         buffer[: len(data)] = data
+        self.budget.spend(len(data))
         return len(data)
 
 
