@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -57,6 +58,8 @@ def mutate(
     for _ in range(1 + int(rng.geometric(0.5)) % 4):
         change = _CHANGES[int(rng.integers(len(_CHANGES)))]
         data = change(rng, data, others) if data else data
+    if rng.random() < 0.5:
+        data = _with_checksums(data)
     return {**files, name: bytes(data)}
 
 
@@ -150,6 +153,17 @@ def _splice(rng: np.random.Generator, data: bytearray, others: Sequence[bytes]) 
 def _shorten(rng: np.random.Generator, data: bytearray, _: Sequence[bytes]) -> bytearray:
     if rng.random() < 0.3:
         del data[_place(rng, len(data)) :]
+    return data
+
+
+def _with_checksums(data: bytearray) -> bytearray:
+    """Make the checksums of a PNG right again, behind which its readers would look at nothing."""
+    place = 8 if data.startswith(b"\x89PNG") else len(data)
+    while place + 12 <= len(data):
+        end = place + 8 + int.from_bytes(data[place : place + 4], "big")
+        if end + 4 <= len(data):
+            data[end : end + 4] = zlib.crc32(data[place + 4 : end]).to_bytes(4, "big")
+        place = end + 4
     return data
 
 

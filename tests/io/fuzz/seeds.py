@@ -275,6 +275,45 @@ def _mrc(folder: Path) -> Iterator[Path]:
     yield folder / "fei.mrc"
 
 
+def _emd(folder: Path) -> Iterator[Path]:
+    import h5py
+
+    def group(file: Any, name: str, pixels: np.ndarray, units: bytes, **options: Any) -> None:
+        made = file.create_group(name)
+        made.attrs["emd_group_type"] = 1
+        made.create_dataset("data", data=pixels, **options)
+        for number, n in enumerate(pixels.shape, 1):
+            dim = made.create_dataset(f"dim{number}", data=0.5 * np.arange(n))
+            dim.attrs["name"], dim.attrs["units"] = b"x", units
+
+    stack = _levels((3, 24, 40), "uint16")
+    for name, options in (
+        ("plain", {}),
+        ("deflate", {"chunks": (1, 12, 20), "compression": "gzip", "shuffle": True}),
+        ("lzf", {"chunks": (3, 24, 40), "compression": "lzf", "fletcher32": True}),
+    ):
+        with h5py.File(folder / f"{name}.emd", "w") as file:
+            file.attrs["version_major"], file.attrs["version_minor"] = 0, 2
+            group(file, "data/one", stack, b"[n_m]", **options)
+        yield folder / f"{name}.emd"
+    with h5py.File(folder / "latest.emd", "w", libver="latest") as file:
+        group(file, "one", stack[0].astype(">f4"), b"[u_m]", chunks=(12, 20))
+    yield folder / "latest.emd"
+    # As Velox has it: frames on the last axis, metadata as JSON in columns of bytes.
+    tree = (b'{"BinaryResult": {"PixelSize": {"width": "1e-10", "height": "1e-10"}, '
+            b'"PixelUnitX": "m", "PixelUnitY": "m", "Detector": "HAADF"}, '
+            b'"Optics": {"AccelerationVoltage": "200000"}}')  # fmt: skip
+    text = np.zeros((4096, 3), np.uint8)
+    text[: len(tree)] = np.frombuffer(tree, np.uint8)[:, None]
+    with h5py.File(folder / "velox.emd", "w") as file:
+        file["Version"] = np.array([b'{"format":"Velox","version":"1.0"}'], object)
+        image = file.create_group("Data/Image/0123456789abcdef0123456789abcdef")
+        image.create_dataset("Data", data=np.moveaxis(stack, 0, 2), chunks=(24, 40, 1),
+                             compression="gzip")  # fmt: skip
+        image.create_dataset("Metadata", data=text, compression="gzip", chunks=(4096, 1))
+    yield folder / "velox.emd"
+
+
 def _packed(folder: Path) -> Iterator[Path]:
     import bz2
     import gzip
@@ -310,5 +349,6 @@ def _packed(folder: Path) -> Iterator[Path]:
 
 _MAKERS = {
     "tiff": _tiff, "png": _png, "jpeg": _jpeg, "bmp": _bmp, "npy": _npy, "digitalmicrograph": _dm,
-    "tia series": _ser, "tia": _emi, "mrc": _mrc, "packed image": _packed,
+    "tia series": _ser, "tia": _emi, "mrc": _mrc, "emd": _emd,
+    "packed image": _packed,
 }  # fmt: skip
