@@ -145,9 +145,7 @@ def convert(
         write_json(json_path, document, overwrite=overwrite)
     lost = [record for record in records if record.get("pixel_size_nm") and _is_bare(record)]
     if lost:
-        typer.echo(
-            f"{len(lost)} NPY file(s) hold pixels only: the pixel size is not in them.", err=True
-        )
+        typer.echo(f"{len(lost)} NPY file(s) hold pixels only, without the pixel size.", err=True)
     if len(jobs) > 1:
         done = len(jobs) - failures
         typer.echo(f"{done} of {len(jobs)} inputs written to {jobs[0].output.parent}.", err=True)

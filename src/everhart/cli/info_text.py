@@ -14,7 +14,7 @@ __all__ = ["details", "drift_lines", "drift_words", "print_details", "print_tabl
 
 _LABEL_WIDTH = 18
 _HEADER = (
-    "file", "format", "image", "dtype", "pixel size", "from", "field, um", "beam", "noise sigma"
+    "file", "format", "image", "dtype", "pixel size", "from", "field of view", "beam", "noise sigma"
 )  # fmt: skip
 
 
@@ -63,8 +63,7 @@ def details(found: FileInfo) -> Iterator[tuple[str, str]]:
     source = f" ({found.pixel_size_source})" if found.pixel_size_source else ""
     yield "pixel size", f"{_pixel_size(found) or 'not known'}{source}"
     if found.field_of_view_um is not None:
-        height, width = found.field_of_view_um
-        yield "field of view", f"{height:.4g} x {width:.4g} um (height x width)"
+        yield "field of view", f"{_area(found.field_of_view_um)} (height x width)"
     if found.data_bar_rows:
         yield "data bar", f"{found.data_bar_rows} rows ({found.data_bar_source})"
     yield from _conditions(common)
@@ -184,7 +183,7 @@ def _cells(found: FileInfo) -> tuple[str, ...]:
         str(found.dtype),
         _pixel_size(found) or "-",
         found.pixel_size_source or "-",
-        "-" if field is None else f"{field[0]:.3g} x {field[1]:.3g}",
+        "-" if field is None else _area(field),
         _quantity(common.get("beam_energy_kev"), "keV") or "-",
         "-" if found.noise is None else f"{found.noise.sigma:.3g}",
     )
@@ -202,10 +201,22 @@ def _pixel_size(found: FileInfo) -> str:
     if found.pixel_size_nm is None:
         return ""
     y, x = found.pixel_size_nm
-    square = abs(y - x) <= 1e-4 * max(y, x)
-    if square:
-        return _scaled(x, 1e-9, "m")
-    return f"{_scaled(y, 1e-9, 'm')} x {_scaled(x, 1e-9, 'm')} (y, x)"
+    if abs(y - x) <= 1e-4 * max(y, x):
+        return _length(x)
+    return f"{_length(y)} x {_length(x)} (y, x)"
+
+
+def _length(size_nm: float) -> str:
+    # 0.5 nm and 1500 nm are easier to compare than 500 pm and 1.5 um.
+    return f"{size_nm:.5g} nm" if 0.1 <= size_nm < 1e4 else _scaled(size_nm, 1e-9, "m")
+
+
+def _area(size_um: tuple[float, float]) -> str:
+    height, width = size_um
+    for unit, scale in (("mm", 1e-3), ("um", 1.0), ("nm", 1e3)):
+        if max(size_um) * scale >= 1:
+            return f"{height * scale:.4g} x {width * scale:.4g} {unit}"
+    return f"{height * 1e6:.4g} x {width * 1e6:.4g} pm"
 
 
 def _quantity(value: Any, unit: str) -> str:

@@ -274,8 +274,11 @@ def _noise(pixels: NDArray[Any]) -> NoiseLine | None:
         estimate = estimate_noise(pixels)
     except UsageError:  # a few pixels, or none that is finite
         return None
+    # What rounding leaves of a picture without noise is none.
+    known = pixels[np.isfinite(pixels)]
+    is_noise = estimate.sigma > 1e-6 * (float(known.max()) - float(known.min()))
     return NoiseLine(
-        float(estimate.sigma),
+        float(estimate.sigma) if is_noise else 0.0,
         float(estimate.correlation_along("x")[1]),
         float(estimate.correlation_along("y")[1]),
         bool(estimate.signal_dependent),
