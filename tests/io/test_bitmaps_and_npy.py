@@ -138,7 +138,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
 
 
 def test_a_new_format_is_one_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the next microscope's format needs: see docs/how-to/files.md."""
+    """What the next microscope's format needs: see docs/formats.md."""
 
     def read_raw(path: Path, limits: object) -> Micrograph:
         data = path.read_bytes()[4:]

@@ -85,10 +85,15 @@ def map_pixels(
     Raises
     ------
     FileFormatError
-        If the file ends before the last pixel.
+        If the file ends before the last pixel, or there are no pixels.
     """
     dtype = np.dtype(dtype)
     shape = tuple(int(n) for n in shape)
+    if min(shape, default=1) < 1:
+        raise FileFormatError(
+            f"{path} claims an image of {' x '.join(map(str, shape))} pixels, which is none: get "
+            "the file again from its source."
+        )
     if strides is None:
         strides = [dtype.itemsize * math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
     # Python's integers, as a broken header's product may not fit into 64 bits.
