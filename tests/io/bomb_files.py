@@ -30,7 +30,8 @@ _LEVELS = np.arange(64 * 64, dtype=np.uint8).reshape(64, 64)
 def wholes(folder: Path) -> list[str]:
     """Write files that load what reading needs, before the memory is measured."""
     image = Micrograph(_LEVELS)
-    paths = [write(image, folder / f"whole{suffix}") for suffix in (".tif", ".png", ".npy", ".mrc")]
+    suffixes = (".tif", ".png", ".npy", ".mrc", ".emd")
+    paths = [write(image, folder / f"whole{suffix}") for suffix in suffixes]
     import tifffile
     from PIL import Image
 
@@ -288,6 +289,39 @@ def emi(folder: Path, text: str, n: int = 1) -> Path:
     return path
 
 
+def emd(path: Path, shape: tuple[int, ...], chunk: tuple[int, ...]) -> Path:
+    """Make an EMD file of an array that is mostly not there, with one chunk of zeros."""
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        group = file.create_group("data/one")
+        group.attrs["emd_group_type"] = 1
+        data = group.create_dataset("data", shape, "u1", chunks=chunk, compression="gzip")
+        data.id.write_direct_chunk((0,) * len(shape), zeros(int(np.prod(chunk))))
+    return path
+
+
+def emd_texts(path: Path, *, endless: bool) -> Path:
+    """Make an EMD file with a text that is in a heap: of no end, or of 2 GB."""
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        group = file.create_group("data/one")
+        group.attrs["emd_group_type"] = 1
+        group["data"] = _LEVELS
+        group.attrs["note"] = "some text"
+    data = bytearray(path.read_bytes())
+    heap = data.index(b"GCOL\x01")
+    text = data.index(b"some text")
+    if endless:  # free space of no size, in place of what follows the text
+        data[text + 16 : text + 32] = bytes(16)
+    else:
+        at = data.index(struct.pack("<IQ", 9, heap))
+        struct.pack_into("<I", data, at, _HUGE - 1)
+    path.write_bytes(data)
+    return path
+
+
 def mrc(path: Path, **fields: int) -> bytes:
     data = bytearray(write(Micrograph(_LEVELS.astype(np.int16)), path).read_bytes())
     for at, value in fields.items():
@@ -373,6 +407,12 @@ def _mrc(**fields: int) -> Callable[[Path], Path]:
 BOMBS: dict[str, Callable[[Path], Path]] = {
     **{name: _from_bytes(make) for name, make in _plain()},
     "header.npy": lambda path: sparse(path, npy("{" + " " * 99, claims=1 << 30), (1 << 30) + 99),
+    "chunk.emd": lambda path: emd(path, (40_000, 40_000), (40_000, 40_000)),
+    "chunks.emd": lambda path: emd(path, (60_000, 1000, 1000), (1, 1000, 1000)),
+    "tiny-chunks.emd": lambda path: emd(path, (8000, 8000), (1, 1)),
+    "huge.emd": lambda path: emd(path, (_HUGE, _HUGE), (1, 2_000_000)),
+    "endless-text.emd": lambda path: emd_texts(path, endless=True),
+    "long-text.emd": lambda path: emd_texts(path, endless=False),
     "huge.mrc": _mrc(b0=1 << 24, b4=1 << 24, b8=1 << 24),
     "extension.mrc": _mrc(b92=_HUGE - 1),
     "four-bit.mrc": _mrc(b0=20_000, b4=20_000, b12=101),

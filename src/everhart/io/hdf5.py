@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from everhart.errors import EverhartError, FileFormatError
 from everhart.io.bitmap import broken
+from everhart.io.hdf5_heap import check_heaps
 from everhart.io.limits import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ _MAGIC = b"\x89HDF\r\n\x1a\n"
 _STARTS = (0, 512, 1024, 2048)
 _MOST_CHILDREN = 65_536
 _MOST_ATTRIBUTES = 512
-_MOST_VALUES = 4096
+_MOST_VALUES, _MOST_VALUE_BYTES = 4096, 1 << 20
 _SMALL_BYTES = 64 << 20
 # The library needs microseconds to find each chunk, be it there or not.
 _MOST_CHUNKS, _CHUNK_FILE_BYTES = 262_144, 1024
@@ -64,6 +65,7 @@ def open_hdf5(path: Path) -> h5py.File:
     """
     import h5py
 
+    check_heaps(path)
     try:
         # Locks are refused on many network drives, and a reader does not need one.
         return h5py.File(path, "r", locking=False)
@@ -119,7 +121,10 @@ def attribute(item: Any, name: str) -> Any:
     stored = item.attrs.get_id(name)
     kind = stored.dtype
     is_text = h5py.check_string_dtype(kind) is not None
-    if math.prod(stored.shape) > _MOST_VALUES or not (is_text or kind.kind in "buif"):
+    count = math.prod(stored.shape)
+    if count > _MOST_VALUES or count * kind.itemsize > _MOST_VALUE_BYTES:
+        return None
+    if not (is_text or kind.kind in "buif"):
         return None
     value = item.attrs[name]
     if isinstance(value, (h5py.Empty, str, bytes)):
