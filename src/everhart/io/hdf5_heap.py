@@ -21,6 +21,7 @@ from everhart.errors import FileFormatError
 __all__ = ["check_heaps"]
 
 _COLLECTION = b"GCOL\x01"
+_VIRTUAL_LAYOUT = b"\x04\x03"  # version and class of the layout message
 _HEADER_BYTES = 16
 # A heap lies anywhere. The middle of a large file, which is pixels, would take too long to search.
 _SEARCHED_WHOLE, _SEARCHED_ENDS = 8 << 20, 4 << 20
@@ -99,7 +100,8 @@ def _objects(data: bytes, at: int, end: int) -> set[int] | None:
 def _references(data: bytes, address: int) -> Iterator[tuple[int, int]]:
     """Yield the length and the number of what may be references to a heap."""
     for at in _found(data, struct.pack("<Q", address)):
-        if at >= 4 and at + 12 <= len(data):
+        # Virtual datasets refer to a heap without a length.
+        if at >= 4 and at + 12 <= len(data) and data[at - 2 : at] != _VIRTUAL_LAYOUT:
             yield (
                 struct.unpack_from("<I", data, at - 4)[0],
                 struct.unpack_from("<I", data, at + 8)[0],
