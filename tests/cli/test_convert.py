@@ -49,6 +49,18 @@ def test_a_folder_to_one_format(run, folder: Path, tmp_path: Path):
     assert "pixels only" in bare.err
 
 
+def test_a_packed_image_loses_both_suffixes(run, film: Path, tmp_path: Path):
+    import gzip
+
+    packed = tmp_path / "b.tif.gz"
+    packed.write_bytes(gzip.compress(film.read_bytes()))
+    assert run("convert", packed, "-o", tmp_path / "out", "--to", "npy").status == 0
+    assert run("convert", packed, film, "-o", tmp_path / "out").status == 0
+    made = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert made == ["b.npy", "b.tif", "film.tif"]
+    assert eh.read(tmp_path / "out" / "b.tif").pixel_size_nm == (2.0, 3.0)
+
+
 def test_pixel_size_and_data_bar(run, film: Path, picture: Micrograph, tmp_path: Path):
     path = write(Micrograph(picture.pixels, data_bar_rows=10), tmp_path / "bar.tif")
     words = ("--pixel-size-nm", 1.25, "--data-bar", "crop")
@@ -112,7 +124,8 @@ def test_nothing_is_scaled_unasked(run, tmp_path: Path):
     target = tmp_path / "a.png"
     refused = run("convert", path, "-o", target)
     assert refused.status == 2
-    assert "--dtype uint8 or uint16 and, with --scale, minmax, BLACK,WHITE or round" in refused.err
+    assert "--dtype uint8, uint16 or float32" in refused.err
+    assert "--scale minmax, BLACK,WHITE or round" in refused.err
     refused = run("convert", path, "-o", target, "--dtype", "uint8")
     assert (refused.status, "--scale minmax" in refused.err) == (2, True)
     assert not target.exists()

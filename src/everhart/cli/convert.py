@@ -145,7 +145,8 @@ def convert(
         write_json(json_path, document, overwrite=overwrite)
     lost = [record for record in records if record.get("pixel_size_nm") and _is_bare(record)]
     if lost:
-        typer.echo(f"{len(lost)} NPY file(s) hold pixels only, without the pixel size.", err=True)
+        which = f"{len(lost)} NPY files hold" if len(lost) > 1 else "An NPY file holds"
+        typer.echo(f"{which} pixels only, without the pixel size.", err=True)
     if len(jobs) > 1:
         done = len(jobs) - failures
         typer.echo(f"{done} of {len(jobs)} inputs written to {jobs[0].output.parent}.", err=True)
@@ -249,8 +250,8 @@ def _write(image: Micrograph, output: Path, job: _Job, wish: _Wish) -> dict[str,
         if wish.dtype is not None:
             raise
         raise UsageError(
-            f"{str(error).rstrip('.')}; here, give --dtype uint8 or uint16 and, with --scale, "
-            "minmax, BLACK,WHITE or round."
+            f"{str(error).rstrip('.')}; here, give --dtype uint8, uint16 or float32 and, where "
+            "grey levels do not fit into it, --scale minmax, BLACK,WHITE or round."
         ) from error
     return {
         "input": str(job.sources[0]),

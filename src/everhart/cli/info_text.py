@@ -97,23 +97,21 @@ def _conditions(common: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if any(beam):
         yield "beam", ", ".join(word for word in beam if word)
     scan = [
-        f"dwell {_scaled(common['dwell_time_s'], 1, 's')}" if common.get("dwell_time_s") else "",
-        f"exposure {_scaled(common['exposure_time_s'], 1, 's')}"
-        if common.get("exposure_time_s")
-        else "",
-        f"{common['line_integration']:g} line integrations"
-        if common.get("line_integration")
-        else "",
-        f"{common['frame_integration']:g} frame integrations"
-        if common.get("frame_integration")
-        else "",
+        f"{word} {_scaled(common[name], 1, 's')}"
+        for word, name in (("dwell", "dwell_time_s"), ("exposure", "exposure_time_s"))
+        if common.get(name)
     ]
-    if any(scan):
-        yield "scan", ", ".join(word for word in scan if word)
+    scan += [
+        f"{common[name]:g} {word} integrations"
+        for word, name in (("line", "line_integration"), ("frame", "frame_integration"))
+        if isinstance(common.get(name), int | float) and common[name] > 1
+    ]
+    if scan:
+        yield "scan", ", ".join(scan)
     seen = [str(common[name]) for name in ("detector", "signal") if common.get(name)]
     if seen:
         yield "detector", ", ".join(dict.fromkeys(seen))
-    if common.get("magnification"):
+    if isinstance(common.get("magnification"), int | float):
         yield "magnification", f"{common['magnification']:,.6g} x"
     if common.get("working_distance_mm") is not None:
         yield "working distance", _quantity(common["working_distance_mm"], "mm")

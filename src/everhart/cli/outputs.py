@@ -84,9 +84,9 @@ def plan_image_outputs(
     for source in sources:
         target = folder / source.name
         if suffix is not None:
-            target = folder / f"{source.stem}{suffix}"
+            target = folder / f"{_stem(source)}{suffix}"
         elif source.suffix.lower() not in suffixes:
-            target = folder / f"{source.stem}.tif"
+            target = folder / f"{_stem(source)}.tif"
             notes.append(f"{source.name} becomes {target.name}: its own format is not written.")
         tasks.append(Task(source, target))
     _check_unique(tasks, operation)
@@ -193,6 +193,18 @@ def is_folder(output: str) -> bool:
     path = Path(output)
     as_folders = {suffix for known in formats() if known.is_folder for suffix in known.suffixes}
     return path.is_dir() and path.suffix.lower() not in as_folders
+
+
+def _stem(source: Path) -> str:
+    """Return the name without its suffix, or suffixes if it is packed (``a.tif.gz``)."""
+    from everhart.io.formats import packed
+    from everhart.io.registry import readable_suffixes
+
+    stem = source.stem
+    if source.suffix.lower() in packed.FORMAT.suffixes:
+        while Path(stem).suffix.lower() in readable_suffixes():
+            stem = Path(stem).stem
+    return stem
 
 
 def _check_suffix(path: Path, suffixes: Sequence[str]) -> None:
