@@ -6,12 +6,14 @@ import inspect
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 
 from everhart.errors import UsageError
-from everhart.operations import Operation
+
+if TYPE_CHECKING:  # pydantic is not needed for these options alone
+    from everhart.operations import Operation
 
 __all__ = [
     "Inputs",
