@@ -346,7 +346,7 @@ def _plain() -> Iterator[tuple[str, Callable[[], bytes]]]:
     yield "jpeg2000-strip.tif", lambda: in_tiff(34712, jpeg_2000(60_000))
     yield "png-strip.tif", lambda: in_tiff(34933, png(30_000, 30_000, zeros(900_030_000)))
     yield "lerc-strip.tif", lambda: in_tiff(34887, coded("lerc", 8_000))
-    yield "jpegxl-strip.tif", lambda: in_tiff(50002, coded("jpegxl", 2_000))
+    yield "jpegxl-strip.tif", lambda: in_tiff(50002, coded("jpegxl", 1_000))
     yield "jpegxr-strip.tif", lambda: in_tiff(22610, coded("jpegxr", 2_000))
     yield "webp-strip.tif", lambda: in_tiff(50001, coded("webp", 2_000))
     yield "tags.tif", lambda: tiff(bytes(9), more=[(40_000 + n, 12, 8, 8) for n in range(20_000)])
