@@ -18,6 +18,7 @@ from everhart import Micrograph
 from everhart.errors import FileFormatError, LimitError
 from everhart.io import DEFAULT_LIMITS, FileWarning, Limits, lazy, read, write
 from everhart.io.formats.emd import FORMAT
+from everhart.io.hdf5_chunks import chunks_of, read_part
 from everhart.micrograph import HistoryEntry
 
 from .emd_files import add_ncem, add_velox, ncem, velox, velox_metadata
@@ -392,6 +393,43 @@ def test_bombs_are_refused_before_memory_is_spent(tmp_path: Path, bomb: str) -> 
     with pytest.raises(LimitError, match="A chunk in" if bomb == "chunk" else "claims"):
         read(path)
     assert time.perf_counter() - start < 1
+
+
+@given(
+    pixels=hnp.arrays(
+        st.sampled_from(["?", "u1", ">i2", "u4", "f8"]), hnp.array_shapes(min_dims=2, max_side=9)
+    ),
+    data=st.data(),
+)
+def test_chunks_are_unpacked_as_by_the_library(
+    tmp_path_factory: pytest.TempPathFactory, pixels: Any, data: st.DataObject
+) -> None:
+    path = tmp_path_factory.mktemp("chunks") / "a.h5"
+    options = data.draw(
+        st.fixed_dictionaries(
+            {"chunks": st.tuples(*(st.integers(1, n) for n in pixels.shape))},
+            optional={
+                "compression": st.sampled_from(["gzip", "lzf"]),
+                "shuffle": st.just(True),
+                "fletcher32": st.just(True),
+            },
+        )
+    )
+    with h5py.File(path, "w") as file:
+        stored = file.create_dataset("a", data=pixels, **options)
+        bounds = [
+            tuple(sorted((data.draw(st.integers(0, n - 1)), data.draw(st.integers(1, n)))))
+            for n in pixels.shape
+        ]
+        file.flush()
+        found = read_part(stored, chunks_of(path, stored), bounds)
+        np.testing.assert_array_equal(found, pixels[tuple(slice(*pair) for pair in bounds)])
+
+
+def test_long_checksums(tmp_path: Path, rng: np.random.Generator) -> None:
+    for pixels in (rng.integers(0, 256, (700, 701), "u1"), np.full((700, 701), 255, "u1")):
+        path = ncem(tmp_path / "a.emd", pixels, chunks=(700, 701), fletcher32=True)
+        np.testing.assert_array_equal(read(path).pixels, pixels)
 
 
 def test_crumbs_are_refused(tmp_path: Path) -> None:

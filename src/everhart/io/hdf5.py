@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from everhart.errors import EverhartError, FileFormatError
 from everhart.io.bitmap import broken
+from everhart.io.hdf5_chunks import chunks_of, read_part
 from everhart.io.hdf5_heap import check_heaps
 from everhart.io.limits import DEFAULT_LIMITS, Limits
 
@@ -186,7 +187,8 @@ def small_array(path: Path, dataset: h5py.Dataset, *, column: int | None = None)
     if shape[0] * dataset.dtype.itemsize > _SMALL_BYTES:
         raise ValueError(f"it has {shape[0]:,} values")
     check_dataset(path, dataset, DEFAULT_LIMITS)
-    return np.asarray(dataset[()] if column is None else dataset[:, column])
+    bounds = [(0, int(shape[0])), *([] if column is None else [(column, column + 1)])]
+    return read_part(dataset, chunks_of(path, dataset), bounds).ravel()
 
 
 def check_dataset(path: Path, dataset: h5py.Dataset, limits: Limits) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from everhart.errors import FileFormatError
 from everhart.io.hdf5 import check_dataset
+from everhart.io.hdf5_chunks import Chunks, chunks_of, read_part
 from everhart.io.lazy import MAPPED_BYTES, map_pixels
 from everhart.io.limits import Limits
 from everhart.io.warning import warn
@@ -33,6 +34,8 @@ class Hdf5Image:
 
     Parameters
     ----------
+    path
+        The file.
     dataset
         The dataset; its other axes have a length of 1.
     frames_axis
@@ -41,6 +44,7 @@ class Hdf5Image:
         Axes of the rows and of the columns.
     """
 
+    path: Path
     dataset: h5py.Dataset
     frames_axis: int | None
     y_axis: int
@@ -64,13 +68,11 @@ class Hdf5Image:
         """Bytes of one frame."""
         return self.shape[1] * self.shape[2] * self.dtype.itemsize
 
-    def check(self, path: Path, limits: Limits, *, whole: bool = True) -> None:
+    def check(self, limits: Limits, *, whole: bool = True) -> None:
         """Check what the file claims of the pixels, before any of them is read.
 
         Parameters
         ----------
-        path
-            The file.
         limits
             What is allowed.
         whole
@@ -85,28 +87,28 @@ class Hdf5Image:
         """
         kind = self.dtype.kind
         if kind in "cV":
+            what = "complex numbers" if self.is_complex else "records"
             raise FileFormatError(
-                f"{path} holds {'complex numbers' if self.is_complex else 'records'} (such as a "
-                "Fourier transform) and no image: export its modulus, or the image that it was "
-                "made from, as an image of real numbers."
+                f"{self.path} holds {what} (such as a Fourier transform) and no image: export its "
+                "modulus, or the image that it was made from, as an image of real numbers."
             )
         if kind not in "buif":
             raise FileFormatError(
-                f"{path} holds {self.dtype} in place of pixels: bool, integers and floats are "
+                f"{self.path} holds {self.dtype} in place of pixels: bool, integers and floats are "
                 "read; export the image as TIFF from the program that wrote the file."
             )
         frames, height, width = self.shape
-        limits.check_frames(str(path), frames)
+        limits.check_frames(str(self.path), frames)
+        check_dataset(self.path, self.dataset, limits)
         limits.check(
-            str(path),
+            str(self.path),
             height=height,
             width=width,
             itemsize=self.dtype.itemsize,
             frames=frames if whole else 1,
-            file_bytes=path.stat().st_size,
-            mapped=self.layout is not None,
+            file_bytes=self.path.stat().st_size,
+            mapped=self.layout is not None and self.dataset.dtype.isnative,
         )
-        check_dataset(path, self.dataset, limits)
 
     @property
     def is_complex(self) -> bool:
@@ -127,9 +129,8 @@ class Hdf5Image:
         stored, plan = self.dataset.id, self.dataset.id.get_create_plist()
         if (
             self.dtype.kind not in "uif"
-            or not self.dataset.dtype.isnative
-            or not stored.get_type().equal(h5py.h5t.py_create(self.dtype))
-            # Addresses in the file do not count what stands before its first block.
+            or not stored.get_type().equal(h5py.h5t.py_create(self.dataset.dtype))
+            # Addresses in the file do not always count what stands before its first block.
             or self.dataset.file.userblock_size
             or plan.get_external_count()
         ):
@@ -137,49 +138,49 @@ class Hdf5Image:
         if plan.get_layout() == h5py.h5d.CONTIGUOUS:
             offset = stored.get_offset()
             return None if offset is None else (int(offset), self._strides(self.dataset.shape))
-        if plan.get_layout() == h5py.h5d.CHUNKED and plan.get_nfilters() == 0:
-            return self._layout_of_chunks(plan.get_chunk())
-        return None
+        return self._layout_of_chunks()
+
+    @cached_property
+    def _chunks(self) -> Chunks | None:
+        return chunks_of(self.path, self.dataset)
 
     def _strides(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
         steps = [math.prod(shape[axis + 1 :]) * self.dtype.itemsize for axis in range(len(shape))]
         frames = self.frame_bytes if self.frames_axis is None else steps[self.frames_axis]
         return frames, steps[self.y_axis], steps[self.x_axis]
 
-    def _layout_of_chunks(self, chunk: tuple[int, ...]) -> tuple[int, tuple[int, int, int]] | None:
+    def _layout_of_chunks(self) -> tuple[int, tuple[int, int, int]] | None:
         """Return where frames lie that are a chunk each, if they are evenly spaced."""
-        shape, axis = self.dataset.shape, self.frames_axis
-        if math.prod(chunk) * self.dtype.itemsize != self.frame_bytes or any(
-            chunk[n] != shape[n] for n in (self.y_axis, self.x_axis)
-        ):
+        chunks, axis = self._chunks, self.frames_axis
+        if chunks is None or chunks.filters or chunks.nbytes != self.frame_bytes:
             return None
-        places: list[tuple[int, int]] = []
-
-        def add(chunk: Any) -> int | None:
-            number = 0 if axis is None else chunk.chunk_offset[axis]
-            places.append((number, chunk.byte_offset))
-            return 1 if len(places) > self.shape[0] else None
-
-        self.dataset.id.chunk_iter(add)
-        places.sort()
+        if any(chunks.chunk[n] != chunks.shape[n] for n in (self.y_axis, self.x_axis)):
+            return None
+        places = sorted(
+            (0 if axis is None else first[axis], offset)
+            for first, (_, offset, _) in chunks.places.items()
+        )
         if [number for number, _ in places] != list(range(self.shape[0])):
             return None
         offsets = [offset for _, offset in places]
         steps = {after - before for before, after in itertools.pairwise(offsets)}
         if len(steps) > 1 or any(step < self.frame_bytes for step in steps):
             return None
-        _, y, x = self._strides(chunk)
+        _, y, x = self._strides(chunks.chunk)
         return offsets[0], (steps.pop() if steps else self.frame_bytes, y, x)
 
-    def mapped(self, path: Path) -> NDArray[Any] | None:
+    def mapped(self) -> NDArray[Any] | None:
         """Return all frames as they lie in the file, or None if they do not."""
         if self.layout is None:
             return None
         offset, strides = self.layout
-        found = map_pixels(path, offset=offset, shape=self.shape, dtype=self.dtype, strides=strides)
+        stored = self.dataset.dtype
+        found = map_pixels(
+            self.path, offset=offset, shape=self.shape, dtype=stored, strides=strides
+        )
         return found if found.nbytes > MAPPED_BYTES else np.ascontiguousarray(found)
 
-    def read(self, path: Path) -> NDArray[Any]:
+    def read(self) -> NDArray[Any]:
         """Read all frames.
 
         Returns
@@ -187,26 +188,26 @@ class Hdf5Image:
         ndarray
             Of shape ``(frames, height, width)``, native.
         """
-        pixels = self.mapped(path)
+        pixels = self.mapped()
         if pixels is not None:
             return pixels
-        self.warn_of_gaps(path)
+        self.warn_of_gaps()
         pixels = np.empty(self.shape, self.dtype)
         step = self._frames_at_once()
         for start in range(0, self.shape[0], step):
             pixels[start : start + step] = self.frames(start, start + step)
         return pixels
 
-    def warn_of_gaps(self, path: Path) -> None:
+    def warn_of_gaps(self) -> None:
         """Warn if parts of the pixels were never written: the library fills them in."""
         chunk = self.dataset.chunks
         if chunk is None:
             return
         count = math.prod(-(-n // c) for n, c in zip(self.dataset.shape, chunk, strict=True))
-        written = self.dataset.id.get_num_chunks()
+        written = len(self._chunks.places) if self._chunks is not None else count
         if written < count:
             warn(
-                path,
+                self.path,
                 f"has {written:,} of {count:,} parts of its pixels; the others were never written "
                 f"and are {self.dataset.fillvalue}",
             )
@@ -218,17 +219,15 @@ class Hdf5Image:
         return deep * max(1, _READ_BYTES // max(1, deep * self.frame_bytes))
 
     def frames(self, start: int, stop: int) -> NDArray[Any]:
-        """Read some frames through the HDF5 library, native and writable."""
-        index: list[Any] = [0] * len(self.dataset.shape)
-        index[self.y_axis] = index[self.x_axis] = slice(None)
+        """Read some frames, native and writable."""
+        bounds = [(0, int(size)) for size in self.dataset.shape]
         wanted = [self.y_axis, self.x_axis]
         if self.frames_axis is not None:
-            index[self.frames_axis] = slice(start, min(stop, self.shape[0]))
+            bounds[self.frames_axis] = (start, min(stop, self.shape[0]))
             wanted.insert(0, self.frames_axis)
-        stored = self.dataset[tuple(index)]
+        stored = read_part(self.dataset, self._chunks, bounds)
         if stored.dtype.kind == "b":  # other bytes than 0 and 1 would be no bool
             stored = stored.view(np.uint8) != 0
-        kept = sorted(wanted)
-        turned = stored.transpose([kept.index(axis) for axis in wanted])
-        turned = turned if self.frames_axis is not None else turned[None]
+        order = [*wanted, *(axis for axis in range(stored.ndim) if axis not in wanted)]
+        turned = stored.transpose(order).reshape(-1, *self.shape[1:])
         return np.ascontiguousarray(turned, self.dtype)

@@ -189,7 +189,7 @@ def _image(path: Path, group: h5py.Group) -> NcemImage:
         )
     # HyperSpy turns the order of all axes around, as its marks on the group tell.
     frames, y, x = _order(axes, columns_first="signal_type" in group.attrs)
-    return NcemImage(Hdf5Image(data, frames, y, x), group, axes)
+    return NcemImage(Hdf5Image(path, data, frames, y, x), group, axes)
 
 
 def _order(axes: tuple[_Axis, ...], *, columns_first: bool) -> tuple[int | None, int, int]:

@@ -117,7 +117,7 @@ def _images(path: Path, file: h5py.File) -> list[VeloxImage]:
             continue
         if len(data.shape) not in (2, 3):
             continue
-        pixels = Hdf5Image(data, 2 if len(data.shape) == 3 else None, 0, 1)
+        pixels = Hdf5Image(path, data, 2 if len(data.shape) == 3 else None, 0, 1)
         tree = guarded(path, "Velox", partial(_tree, path, group))
         found.append(VeloxImage(pixels, tree or {}))
         if len(found) >= _MOST_IMAGES:

@@ -31,8 +31,8 @@ def _read(path: Path, limits: Limits) -> Micrograph:
     with open_hdf5(path) as file:
         try:
             image = _image(path, file)
-            image.pixels.check(path, limits)
-            pixels = image.pixels.read(path)
+            image.pixels.check(limits)
+            pixels = image.pixels.read()
             found = image.findings(path, pixels.shape)
         except (EverhartError, MemoryError):
             raise
@@ -45,10 +45,10 @@ def _frames(path: Path, limits: Limits) -> FrameReader:
     file = open_hdf5(path)
     try:
         image = _image(path, file)
-        image.pixels.check(path, limits, whole=False)
+        image.pixels.check(limits, whole=False)
         found = image.findings(path, image.pixels.shape)
-        image.pixels.warn_of_gaps(path)
-        mapped = image.pixels.mapped(path)
+        image.pixels.warn_of_gaps()
+        mapped = image.pixels.mapped()
     except (EverhartError, MemoryError):
         file.close()
         raise
@@ -70,6 +70,8 @@ def _frames(path: Path, limits: Limits) -> FrameReader:
             with lock:
                 (pixels,) = image.pixels.frames(number, number + 1)
                 return np.asarray(pixels)
+        except EverhartError:
+            raise
         except Exception as error:
             raise broken(path, error) from error
 
