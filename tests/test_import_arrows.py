@@ -34,7 +34,9 @@ LAYERS = (
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 
 # `measure` needs no torch, so it keeps to the rooms that have none.
-NARROWER = {"measure": {"errors", "micrograph", "io", "align", "noise", "metrics"}}
+NARROWER = {
+    "measure": {"errors", "_callable_room", "micrograph", "io", "align", "noise", "metrics"},
+}
 
 TORCH = {"torch", "lightning", "pytorch_lightning", "safetensors"}
 ROOMS_WITH_TORCH = {"nn", "training", "restore", "segment", "synthesize", "studies"}

@@ -14,7 +14,7 @@ Float = NDArray[np.float64]
 
 _RAYS = 48
 _STEPS = 37
-_REACH = (0.6, 1.5)  # of the candidate's radius
+_REACH = (0.6, 1.6)  # of the candidate's radius
 _CHUNK = 32_000 // _RAYS  # OpenCV maps no more than 32767 rows
 _ORDER = 2  # harmonics of the contour: centre and ellipse
 
@@ -60,13 +60,13 @@ class Contours:
 def trace(level: Level, candidates: Float, sign: float) -> Contours:
     """Trace the contours around candidates ``(n, 3)`` of y, x and radius.
 
-    Two rounds: the second one starts at the centre and radius that the first one found.
+    Three rounds: each starts at the centre and radius that the one before found.
     """
     angles = np.arange(_RAYS, dtype=np.float64) * (2 * np.pi / _RAYS)
     basis = _basis(angles)
     centre, radius = candidates[:, :2], candidates[:, 2]
     harmonics = np.zeros((len(candidates), basis.shape[1]))
-    for _ in range(2):
+    for _ in range(3):
         rho = radius[:, None] * np.linspace(*_REACH, _STEPS)
         gradient = _radial(level, centre, rho[:, None, :], angles, sign)
         path = _best_paths(_scores(gradient))
@@ -136,8 +136,8 @@ def _sampled(image: NDArray[np.float32], centre: Float, rho: Float, angles: Floa
 def _scores(gradient: Float) -> Float:
     """Return what a contour gains at a place: more for a stronger edge, up to a point."""
     positive = np.maximum(gradient, 0)
-    typical = np.percentile(positive, 90, axis=(1, 2), keepdims=True)
-    return np.asarray(positive / (positive + 3 + typical))
+    strongest = np.percentile(positive, 98, axis=(1, 2), keepdims=True)
+    return np.asarray(np.minimum(positive, strongest) / (strongest + 3))
 
 
 def _best_paths(score: Float) -> NDArray[np.intp]:

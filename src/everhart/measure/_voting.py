@@ -16,9 +16,10 @@ SMOOTH_PX = 1.5
 
 _BANDS = 6  # an octave of radii
 _GROUPS = 12  # of grey levels
-_MAX_CORRELATION = 3.0
+_QUANTILE = 0.1  # of the gradients' magnitude: that much of an image is flat
+_MAX_CORRELATION = 2.0
 _MAX_CANDIDATES = 1500  # of one level
-_LEAST_SCORE = 0.25  # a full circle has 3, ovals and dented ones 0.4 and more, in strong noise too
+_LEAST_SCORE = 0.1  # a full circle has 3, ovals in strong noise 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,10 +81,10 @@ def make_levels(image: Image, count: int) -> list[Level]:
 def _make_level(image: Image, scale: int) -> Level | None:
     """Return the gradients of an image that was reduced by `scale`; None where there are none.
 
-    The noise is from the lower quartile of the gradient's magnitude (Rayleigh distributed for
-    noise): edges, of which a full image is made up to a third, do not get there, and whatever
-    filter has been over the image is accounted for. It grows with the signal: a line of
-    variance over grey level is put through the quartiles of groups of equal grey.
+    The noise is from the lowest tenth of the gradient's magnitude (Rayleigh distributed for
+    noise): edges do not get there, and whatever filter has been over the image is accounted for.
+    It grows with the signal: a line of variance over grey level is put through groups of
+    equal grey.
     """
     blurred = cv2.GaussianBlur(image, (0, 0), SMOOTH_PX, borderType=cv2.BORDER_REPLICATE)
     grad_x = cv2.Scharr(blurred, cv2.CV_32F, 1, 0, scale=1 / 32, borderType=cv2.BORDER_REPLICATE)
@@ -105,14 +106,14 @@ def _make_level(image: Image, scale: int) -> Level | None:
 
 def _variance_line(grey: Image, magnitude: Image) -> tuple[float, float, float]:
     """Return slope, grey level and variance there of the noise of a gradient's component."""
-    rayleigh = 2 * np.log(4 / 3)  # squared lower quartile for a variance of 1
+    rayleigh = -2 * np.log(1 - _QUANTILE)  # its square, for a variance of 1
     # Without any noise, what rounding leaves is no edge.
     floor = (1e-4 * float(magnitude.max())) ** 2
-    usual = max(float(np.percentile(magnitude, 25)) ** 2 / rayleigh, floor)
+    usual = max(float(np.quantile(magnitude, _QUANTILE)) ** 2 / rayleigh, floor)
     groups = np.array_split(np.argsort(grey, kind="stable"), _GROUPS)
     levels = np.array([float(grey[g].mean()) for g in groups if len(g) > 50])
     variances = np.array(
-        [float(np.percentile(magnitude[g], 25)) ** 2 / rayleigh for g in groups if len(g) > 50]
+        [float(np.quantile(magnitude[g], _QUANTILE)) ** 2 / rayleigh for g in groups if len(g) > 50]
     )
     if len(levels) < _GROUPS or np.ptp(levels) == 0:
         return 0.0, float(np.mean(grey)), usual

@@ -11,6 +11,9 @@ __all__ = ["Ellipse", "fit_ellipse"]
 
 Float = NDArray[np.float64]
 
+_ROUGHNESS = 0.01  # scatter of an edge that is no reason to leave a point out, of the radius
+_ABSOLUTE_ROUNDS = 15  # of least absolute distances, before outliers are left out
+
 
 @dataclass(frozen=True)
 class Ellipse:
@@ -62,7 +65,7 @@ def _radius_at(angle: Float, radius: float, u: float, v: float) -> Float:
     return np.asarray(radius / np.sqrt(np.maximum(np.cosh(m) - ratio * turned, 1e-6)))
 
 
-def fit_ellipse(y: Float, x: Float, start: Ellipse, *, rounds: int = 12) -> Ellipse:
+def fit_ellipse(y: Float, x: Float, start: Ellipse, *, rounds: int = 30) -> Ellipse:
     """Fit an ellipse by radial distances, with Tukey weights against outliers.
 
     Parameters
@@ -89,20 +92,23 @@ def fit_ellipse(y: Float, x: Float, start: Ellipse, *, rounds: int = 12) -> Elli
     p = np.array([start.y, start.x, start.radius, start.stretch_cos, start.stretch_sin])
     weight = np.ones(len(y))
     left = np.zeros(len(y))
-    for _ in range(rounds):
+    for number in range(rounds):
         dy, dx = y - p[0], x - p[1]
         angle = np.arctan2(dy, dx)
         model = _radius_at(angle, p[2], p[3], p[4])
         left = np.hypot(dy, dx) - model
-        spread = max(1.4826 * float(np.median(np.abs(left))), 1e-3 * float(p[2]))
-        weight = np.square(np.maximum(1 - np.square(left / (4.7 * spread)), 0))
+        spread = max(1.4826 * float(np.median(np.abs(left))), _ROUGHNESS * float(p[2]))
+        if number < _ABSOLUTE_ROUNDS:  # a dent must not hide in the error of the start
+            weight = spread / np.maximum(np.abs(left), 0.2 * spread)
+        else:
+            weight = np.square(np.maximum(1 - np.square(left / (4.7 * spread)), 0))
         slope = _jacobian(angle, model, p)
         normal = (slope.T * weight) @ slope + 1e-9 * np.eye(5)
         step = np.linalg.solve(normal, (slope.T * weight) @ left)
         p = p + step
         p[2] = max(p[2], 0.5)
         p[3:] = np.clip(p[3:], -1.5, 1.5)
-        if np.abs(step[:3]).max() < 1e-5:
+        if number > _ABSOLUTE_ROUNDS and np.abs(step[:3]).max() < 1e-5:
             break
     total = max(float(weight.sum()), 1e-12)
     rms = float(np.sqrt((weight * left**2).sum() / total))
