@@ -23,7 +23,7 @@ from everhart.io.formats.tia import EMI, SER
 from .tia_files import emi, info, pair, ser, spectrum
 
 # Shape, dtype, pixel size (y and x in nm), sum, first and last pixel, as RosettaSciIO 0.15 and
-# ncempy 1.13 have them; both show the last row of the file at the top.
+# ncempy 1.16 have them; both show the last row of the file at the top.
 REAL = {
     "03_Scanning Preview_1.ser": ((5, 128, 128), "uint16", 0.3843524875, 1002654171, 3514, 4542),
     "128x128-TEM_search_1.ser": ((128, 128), "int32", 5.261214205, 169637782, 12796, 12303),
