@@ -123,8 +123,8 @@ def hough() -> str:
     seconds = time.process_time() - start
     rate = failure_rate(np.stack([y, x, r], axis=1), scene.truth.tables["holes"])
     return (
-        f"scikit-image `canny` + `hough_circle` (26 radii given, 108 peaks asked for): {seconds:.1f} "
-        f"CPU s, {rate.undetected} missed, {rate.false_detections} false"
+        "scikit-image `canny` + `hough_circle` (26 radii given, 108 peaks asked for): "
+        f"{seconds:.1f} CPU s, {rate.undetected} missed, {rate.false_detections} false"
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from everhart.errors import EverhartError, UsageError
 
 if TYPE_CHECKING:
-    from everhart import align, io, metrics, noise, report, restore, simulate
+    from everhart import align, io, measure, metrics, noise, report, restore, simulate
     from everhart.align import estimate_shift
     from everhart.io import open_frames, read, write
     from everhart.io.summary import info
@@ -35,7 +35,7 @@ _LAZY = {
     "read": ("everhart.io", "read"),
     "write": ("everhart.io", "write"),
 }
-_ROOMS = ("align", "io", "metrics", "noise", "report", "restore", "simulate")
+_ROOMS = ("align", "io", "measure", "metrics", "noise", "report", "restore", "simulate")
 
 __all__ = [
     "EverhartError",
@@ -49,6 +49,7 @@ __all__ = [
     "estimate_shift",
     "info",
     "io",
+    "measure",
     "metrics",
     "noise",
     "open_frames",

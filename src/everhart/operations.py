@@ -299,7 +299,7 @@ def _align(parameters: AlignParameters) -> Run:
     from everhart.align import align_frames
 
     def run(images: Sequence[Micrograph], _: Mapping[str, Micrograph]) -> Outcome:
-        aligned = align_frames(list(images), **parameters.model_dump())
+        aligned = align_frames(images, **parameters.model_dump())
         entry = aligned.image.history[-1].to_dict()
         result = {**entry, "border_px": list(aligned.border_px), "frames": aligned.table()}
         return Outcome((aligned.image,), (result,))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
 from everhart import EverhartError, Micrograph, UsageError
 from everhart.align import align_frames, shift_image
+from everhart.io import open_frames, write
 
 DRIFT = np.array([(0, 0), (1.3, -0.6), (2.4, -1.8), (-0.7, 3.2), (4.5, 0.25)])
 
@@ -122,3 +125,15 @@ def test_frames_that_share_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "estimate_shift", lambda *_, **__: (170.0, 0.0))
     with pytest.raises(EverhartError, match="share nothing"):
         align_frames(series(5), max_shift_px=200)
+
+
+def test_frames_on_disk_are_read_one_at_a_time(tmp_path: Path) -> None:
+    frames = series(10)
+    for n, frame in enumerate(frames):
+        write(Micrograph(frame, 2.0), tmp_path / f"f_{n}.png")
+    in_memory = align_frames(Micrograph(frames, 2.0))
+    with open_frames(tmp_path) as stack:
+        aligned = align_frames(stack)
+    assert np.array_equal(aligned.drift_px, in_memory.drift_px)
+    assert np.array_equal(aligned.image.pixels, in_memory.image.pixels)
+    assert aligned.image.pixel_size_nm == (2.0, 2.0)

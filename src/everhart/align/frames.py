@@ -79,8 +79,8 @@ def align_frames(
     Parameters
     ----------
     frames
-        A stack ``(N, H, W)``, or several images or stacks of one frame size, in the order of
-        time. Frames are taken one at a time, so a stack may lie on disk.
+        A stack ``(N, H, W)``, several images or stacks of one frame size in the order of time,
+        or what :func:`everhart.io.open_frames` gives. Frames are taken one at a time.
     method
         ``"phase"``: cross-correlation to a fraction of a pixel (:func:`estimate_shift`), whatever
         the gain of each frame. ``"psnr"``: whole pixels of highest PSNR (:func:`match_psnr`).
@@ -161,17 +161,21 @@ def align_frames(
 
 
 class _Frames:
-    """Frames of several stacks, each taken when it is asked for."""
+    """Frames of several images and stacks, each taken when it is asked for."""
 
-    def __init__(self, stacks: list[Array]) -> None:
-        self._places = [(stack, n) for stack in stacks for n in range(len(stack))]
+    def __init__(
+        self, sources: Sequence[Micrograph | Array], places: list[tuple[int, int]]
+    ) -> None:
+        self._sources = sources
+        self._places = places
 
     def __len__(self) -> int:
         return len(self._places)
 
     def __getitem__(self, number: int) -> Array:
-        stack, n = self._places[number]
-        return np.asarray(stack[n])
+        source, frame = self._places[number]
+        field = field_of(self._sources[source])
+        return np.asarray(field[frame] if field.ndim == 3 else field)
 
     def __iter__(self) -> Iterator[Array]:
         return (self[number] for number in range(len(self)))
@@ -180,21 +184,29 @@ class _Frames:
 def _series(
     frames: Micrograph | Array | Sequence[Micrograph | Array],
 ) -> tuple[Micrograph, _Frames]:
-    given = [frames] if isinstance(frames, Micrograph | np.ndarray) else list(frames)
-    if not given:
+    given = [frames] if isinstance(frames, Micrograph | np.ndarray) else frames
+    if len(given) == 0:
         raise UsageError("No frame was given: give at least two frames of one field of view.")
-    fields = [field_of(image) for image in given]
-    stacks = [field if field.ndim == 3 else field[None] for field in fields]
-    series = _Frames(stacks)
-    kinds = {(stack.shape[1:], stack.dtype) for stack in stacks}
-    if len(series) < 2 or len(kinds) != 1:
+    if isinstance(given, list | tuple):
+        fields = [field_of(image) for image in given]
+        places = [
+            (n, frame)
+            for n, field in enumerate(fields)
+            for frame in range(len(field) if field.ndim == 3 else 1)
+        ]
+        kinds = {(field.shape[-2:], field.dtype) for field in fields}
+    else:  # a sequence of single frames that are read one at a time, all of one kind
+        places = [(n, 0) for n in range(len(given))]
+        field = field_of(given[0])
+        kinds = {(field.shape[-2:], field.dtype)}
+    if len(places) < 2 or len(kinds) != 1:
         described = ", ".join(sorted(f"{shape[0]} x {shape[1]} {dtype}" for shape, dtype in kinds))
         raise UsageError(
-            f"{len(series)} frame(s) of {described} were given: give at least two frames of one "
+            f"{len(places)} frame(s) of {described} were given: give at least two frames of one "
             "field of view, of one size and dtype."
         )
     first = given[0]
-    return first if isinstance(first, Micrograph) else Micrograph(first), series
+    return (first if isinstance(first, Micrograph) else Micrograph(first)), _Frames(given, places)
 
 
 def _search(method: str, frame: Array, fixed: Array, max_shift_px: float) -> tuple[float, float]:

@@ -48,7 +48,7 @@ def align(
       everhart align frame_*.tif -o mean.tif --average --reference mean
       everhart align series.tif -o frames.tif --whole-pixels
     """
-    from everhart.io import image_paths, read, write
+    from everhart.io import image_paths, open_frames, write
 
     checked = _OPERATION.check(parameters)
     sources = image_paths(inputs)
@@ -58,21 +58,19 @@ def align(
         )
     check_outputs([output], overwrite=overwrite, inputs=sources)
     check_outputs([json_path], overwrite=overwrite, inputs=sources, others=[output])
-    images = [read(source, pixel_size_nm=pixel_size_nm) for source in sources]
-    _check_held(output, images[0].dtype, average=checked.average)
-    with progress_bar("align") as progress:
-        progress.update(0, 1, f"{sum(image.n_frames for image in images)} frames")
-        outcome = _OPERATION.prepare(checked)(images, {})
+    with open_frames(inputs, pixel_size_nm=pixel_size_nm) as frames:
+        _check_held(output, frames.dtype, average=checked.average)
+        with progress_bar("align") as progress:
+            progress.update(0, 1, f"{len(frames)} frames")
+            outcome = _OPERATION.prepare(checked)(frames, {})
+        names = [str(path) for path in frames.paths]
     (aligned,), (result,) = outcome.micrographs, outcome.results
     write(aligned, output, overwrite=overwrite)
     _say(result)
     if json_path is not None:
-        names = [
-            (str(s), n) for s, i in zip(sources, images, strict=True) for n in range(i.n_frames)
-        ]
-        frames = [
-            {"input": name, "frame_of_input": number, **row}
-            for (name, number), row in zip(names, result["frames"], strict=True)
+        rows = [
+            {"input": name, "frame_of_input": names[:n].count(name), **row}
+            for n, (name, row) in enumerate(zip(names, result["frames"], strict=True))
         ]
         document = {
             "operation": "align",
@@ -83,7 +81,7 @@ def align(
             "pixel_size_nm": aligned.pixel_size_nm,
             "parameters": checked.model_dump(),
             "border_px": result["border_px"],
-            "frames": frames,
+            "frames": rows,
         }
         write_json(json_path, document, overwrite=overwrite)
 
