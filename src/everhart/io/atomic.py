@@ -2,7 +2,8 @@
 
 A file is written under a temporary name in its own folder, flushed to disk and then given
 its name in one step. A program that is killed, or a disk that fills up, leaves the old file
-(or no file), never half a new one.
+(or no file), never half a new one. An image that is a folder, as of Zarr, is written in the same
+way.
 """
 
 from __future__ import annotations
@@ -17,8 +18,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from everhart.errors import EverhartError, UsageError
+from everhart.io.registry import Format, folder_format
 
-__all__ = ["OutputExistsError", "atomic_path", "check_output", "write_bytes", "write_text"]
+__all__ = [
+    "OutputExistsError",
+    "atomic_folder",
+    "atomic_path",
+    "check_output",
+    "write_bytes",
+    "write_text",
+]
 
 #: Temporary files begin with this; the leading dot hides them from folder listings.
 TEMPORARY_PREFIX = ".everhart-"
@@ -67,7 +76,8 @@ def check_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> Pa
     path
         Name of the output.
     overwrite
-        Whether an existing file may be replaced.
+        Whether an existing file may be replaced; or an existing folder, if its name is that of
+        a format of folders and it holds nothing else than an image of it.
 
     Returns
     -------
@@ -85,7 +95,10 @@ def check_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> Pa
     if not path.name:
         raise UsageError(f"{str(path)!r} was given as an output file: it must name a file.")
     try:
-        if path.is_dir():
+        made_of_files = folder_format(path)
+        if made_of_files is not None and path.exists():
+            _check_folder(path, made_of_files, overwrite=overwrite)
+        elif path.is_dir():
             raise UsageError(
                 f"The output {path} is a folder: give the name of a file, such as "
                 f"{path / 'image.tif'}."
@@ -95,7 +108,7 @@ def check_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> Pa
                 f"The folder {path.parent} of the output {path.name} does not exist: make it "
                 "first, or choose an existing folder."
             )
-        if path.exists() and not path.is_file():
+        if path.exists() and not path.is_file() and made_of_files is None:
             raise UsageError(
                 f"The output {path} is a device or a pipe: give the name of an ordinary file."
             )
@@ -104,6 +117,22 @@ def check_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> Pa
     except OSError as error:  # a name too long, a folder that may not be looked into
         raise _failure(path, error) from error
     return path
+
+
+def _check_folder(path: Path, known: Format, *, overwrite: bool) -> None:
+    """Check that what is in the way of a folder may be replaced by it."""
+    if not overwrite:
+        raise OutputExistsError(path)
+    if not path.is_dir():
+        raise UsageError(
+            f"The output {path} is a file, and a {known.name} image is a folder: give another "
+            "name, or delete the file."
+        )
+    if known.is_replaceable is None or not known.is_replaceable(path):
+        raise UsageError(
+            f"The output {path} is a folder in which there is more than a {known.name} image: it "
+            "is not overwritten; give another name, or delete it yourself."
+        )
 
 
 @contextlib.contextmanager
@@ -164,14 +193,66 @@ def atomic_path(path: str | os.PathLike[str], *, overwrite: bool = False) -> Ite
             _rename_new(temporary, target)
         _flush_folder(target.parent)
     except OSError as error:
-        if error.filename in (None, str(temporary), str(target)) and (
-            error.errno in _WORDS or _SHORT_WRITE.search(str(error))
-        ):
-            raise _failure(path, error) from error
+        _explain(path, (temporary, target), error)
         raise
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary folder to write into, which becomes `path` if all goes well.
+
+    Parameters
+    ----------
+    path
+        Name of the output, with a suffix of a format of folders. Its folder must exist.
+    overwrite
+        Whether an existing folder may be replaced, if it holds an image of the format and
+        nothing else. It is moved aside first, under a name that begins with ``.everhart-``, and
+        removed last: a program that is killed between the two leaves it there.
+
+    Yields
+    ------
+    Path
+        An empty folder beside it. On success its files are flushed to disk and it is renamed;
+        on any exception it is removed.
+
+    Raises
+    ------
+    OutputExistsError, UsageError, EverhartError
+        As for :func:`atomic_path`.
+    """
+    path = check_output(path, overwrite=overwrite)
+    target = Path(os.path.realpath(path)) if overwrite and path.is_symlink() else path
+    temporary, old = (
+        target.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{target.suffix}")
+        for _ in range(2)
+    )
+    try:
+        temporary.mkdir()
+    except OSError as error:
+        raise _failure(path, error) from error
+    try:
+        yield temporary
+        _flush_all(temporary)
+        if overwrite and target.exists():
+            check_output(path, overwrite=True)  # it may be another one by now
+            target.rename(old)
+        try:
+            _rename_new_folder(temporary, target)
+        except BaseException:
+            if old.exists():
+                old.rename(target)
+            raise
+        _flush_folder(target.parent)
+    except OSError as error:
+        _explain(path, (temporary, target), error)
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def write_bytes(
@@ -253,6 +334,25 @@ def _rename_new(temporary: Path, target: Path) -> None:
             raise
 
 
+def _rename_new_folder(temporary: Path, target: Path) -> None:
+    """Rename a folder; one that has files in it is never replaced by a rename."""
+    if target.exists():
+        raise OutputExistsError(target)
+    try:
+        temporary.rename(target)
+    except OSError as error:
+        if target.exists() and temporary.exists():
+            raise OutputExistsError(target) from error
+        raise
+
+
+def _flush_all(folder: Path) -> None:
+    for parent, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            _flush(Path(parent) / name)
+        _flush_folder(Path(parent))
+
+
 def _flush(path: Path) -> None:
     # Opened for writing, because Windows refuses to flush a file opened for reading.
     descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
@@ -272,6 +372,16 @@ def _flush_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _explain(path: Path, ours: tuple[Path, ...], error: OSError) -> None:
+    """Say what an error of our own files means; others are not ours to explain."""
+    name = error.filename
+    is_ours = name is None or any(
+        Path(os.fsdecode(name)).is_relative_to(one) for one in ours if isinstance(name, str | bytes)
+    )
+    if is_ours and (error.errno in _WORDS or _SHORT_WRITE.search(str(error))):
+        raise _failure(path, error) from error
 
 
 def _failure(path: Path, error: OSError) -> EverhartError:

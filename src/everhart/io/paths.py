@@ -9,7 +9,7 @@ from glob import has_magic
 from pathlib import Path
 
 from everhart.errors import UsageError
-from everhart.io.registry import readable_suffixes
+from everhart.io.registry import formats, readable_suffixes
 
 __all__ = ["image_paths"]
 
@@ -23,8 +23,9 @@ def image_paths(
     ----------
     inputs
         Files, kept whatever their suffix; folders, which stand for the images directly in
-        them, known by their suffix, in natural order (``frame_2`` before ``frame_10``); and
-        patterns such as ``*.tif``, which the Windows shell does not expand.
+        them, known by their suffix, in natural order (``frame_2`` before ``frame_10``), or,
+        like ``image.zarr``, for the one image that they are; and patterns such as ``*.tif``,
+        which the Windows shell does not expand.
 
     Returns
     -------
@@ -52,7 +53,7 @@ def image_paths(
 
 def _expand(path: Path) -> list[Path]:
     if path.is_dir():
-        return _images_in(path)
+        return [path] if _is_image(path) else _images_in(path)
     if path.exists():
         return [path]
     if has_magic(str(path)):
@@ -73,7 +74,7 @@ def _images_in(folder: Path) -> list[Path]:
             # Hidden files are other programs' (and our own) temporary files and resource forks.
             if entry.suffix.lower() in suffixes
             and not entry.name.startswith(".")
-            and entry.is_file()
+            and (entry.is_file() or _is_image(entry))
         ]
     except OSError as error:
         raise UsageError(
@@ -86,6 +87,13 @@ def _images_in(folder: Path) -> list[Path]:
             "and sub-folders are not searched."
         )
     return sorted(files, key=_natural)
+
+
+def _is_image(folder: Path) -> bool:
+    """Say whether a folder is one image, as of Zarr."""
+    return folder.is_dir() and any(
+        known.is_folder is not None and known.is_folder(folder) for known in formats()
+    )
 
 
 def _natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Format",
+    "folder_format",
     "format_to_read",
     "format_to_write",
     "formats",
@@ -50,9 +51,9 @@ class Format:
         anything, raise `FileFormatError` for a broken file rather than give half an image,
         and give a calibration of None where none is known.
     write
-        Writes a micrograph to a path that exists, is empty and is renamed by the caller; it
-        raises `UsageError` for a dtype that the format cannot hold. None if the format is
-        only read.
+        Writes a micrograph to a file (or folder) that exists, is empty and is renamed by the
+        caller; it raises `UsageError` for a dtype that the format cannot hold. None if the
+        format is only read.
     frames
         Opens a stack without decoding it, where that is cheaper than `read`: for formats
         that are compressed or in pieces. None where `read` maps the file, or only single
@@ -60,6 +61,9 @@ class Format:
     is_folder
         Says whether a folder is one image of this format (Zarr); its `read` and `write` then
         take folders. None for formats of single files.
+    is_replaceable
+        Says whether a folder holds nothing but an image of this format, so that an output may
+        replace it. None for formats of single files.
     stacks
         Whether a file can hold several frames.
     """
@@ -71,6 +75,7 @@ class Format:
     write: Callable[[Micrograph, Path], None] | None = None
     frames: Callable[[Path, Limits], FrameReader] | None = None
     is_folder: Callable[[Path], bool] | None = None
+    is_replaceable: Callable[[Path], bool] | None = None
     stacks: bool = True
 
 
@@ -116,6 +121,11 @@ def format_to_read(path: Path) -> Format:
         for known in formats():
             if known.is_folder is not None and known.is_folder(path):
                 return known
+        if folder_format(path) is not None:
+            raise FileFormatError(
+                f"{path} is a folder without the files of a {path.suffix} image: copy it again "
+                "from its source."
+            )
         raise UsageError(f"The input {path} is a folder: give the name of an image file.")
     if path.exists() and not path.is_file():
         raise UsageError(
@@ -140,6 +150,14 @@ def format_to_read(path: Path) -> Format:
         f"{path} is of no format that is known by its content: {names} are read; export it as "
         "TIFF from the program that wrote it."
     )
+
+
+def folder_format(path: Path) -> Format | None:
+    """Return the format whose images are folders with the suffix of `path`, or None."""
+    for known in formats():
+        if known.is_folder is not None and path.suffix.lower() in known.suffixes:
+            return known
+    return None
 
 
 def format_to_write(path: Path) -> Callable[[Micrograph, Path], None]:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from everhart.errors import unknown_name
-from everhart.io.atomic import atomic_path, check_output
-from everhart.io.registry import format_to_write
+from everhart.io.atomic import atomic_folder, atomic_path, check_output
+from everhart.io.registry import folder_format, format_to_write
 from everhart.micrograph import Micrograph
 
 __all__ = ["write"]
@@ -33,9 +33,11 @@ def write(
     path
         Name of the output; its suffix says the format. TIFF (``.tif``, ``.tiff``) holds
         every dtype and stacks, with a calibration that ImageJ reads; PNG holds one image of
-        uint8, uint16 or bool; both keep history and metadata. NPY holds pixels only.
+        uint8, uint16 or bool; EMD (``.emd``) and Zarr (``.zarr``, a folder of OME-NGFF) hold
+        every dtype and stacks, MRC (``.mrc``) those of few bits. All of them keep history and
+        metadata. NPY holds pixels only.
     overwrite
-        Whether an existing file may be replaced.
+        Whether an existing file, or folder of Zarr, may be replaced.
     data_bar
         ``"keep"`` or ``"crop"`` the rows of the microscope's data bar.
 
@@ -68,6 +70,7 @@ def write(
         image = Micrograph(np.asarray(image))
     if data_bar == "crop":
         image = image.crop_data_bar()
-    with atomic_path(path, overwrite=overwrite) as temporary:
+    atomic = atomic_path if folder_format(path) is None else atomic_folder
+    with atomic(path, overwrite=overwrite) as temporary:
         save(image, temporary)
     return path

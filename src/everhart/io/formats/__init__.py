@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from everhart.io.formats import bmp, dm, emd, jpeg, mrc, npy, packed, png, tia, tiff
+from everhart.io.formats import bmp, dm, emd, jpeg, mrc, npy, packed, png, tia, tiff, zarr
 from everhart.io.registry import Format
 
 __all__ = ["FORMATS"]
@@ -19,4 +19,5 @@ FORMATS: tuple[Format, ...] = (
     tia.EMI,
     mrc.FORMAT,
     packed.FORMAT,
+    zarr.FORMAT,
 )

@@ -1,0 +1,107 @@
+"""Writing OME-NGFF: version 0.4 on Zarr 2, which the most programs read.
+
+Fiji, napari, QuPath, OMERO and Bio-Formats read 0.4; 0.5, on Zarr 3, is read by the newest
+versions of some of them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from everhart.io.record import RECORD_KEY, to_record
+from everhart.micrograph import Micrograph
+
+__all__ = ["write_ngff"]
+
+_CHUNK = 1024
+
+
+def write_ngff(image: Micrograph, path: Path) -> None:
+    """Write a micrograph as OME-NGFF 0.4, large ones with smaller copies for viewers.
+
+    Parameters
+    ----------
+    image
+        The micrograph, of any dtype. The axis of a stack is called ``t``.
+    path
+        An empty folder.
+    """
+    import numcodecs  # type: ignore[import-untyped]
+    import zarr
+
+    frames = image.pixels if image.ndim == 3 else image.pixels[None]
+    sizes = _levels(image.shape[-2:])
+    group = zarr.open_group(
+        str(path),
+        mode="w",
+        zarr_format=2,
+        attributes={
+            "multiscales": [_multiscale(image, len(sizes))],
+            RECORD_KEY: to_record(image),
+        },
+    )
+    levels = [
+        group.create_array(
+            str(number),
+            shape=(*image.shape[:-2], *size),
+            chunks=(*(1,) * (image.ndim - 2), *(min(_CHUNK, n) for n in size)),
+            dtype=image.dtype,
+            fill_value=0,
+            compressors=numcodecs.Blosc("lz4", clevel=5, shuffle=numcodecs.Blosc.SHUFFLE),
+            chunk_key_encoding={"name": "v2", "separator": "/"},
+            # A chunk that is not there is one that was lost.
+            config={"write_empty_chunks": True},
+        )
+        for number, size in enumerate(sizes)
+    ]
+    for number, frame in enumerate(frames):
+        for level in levels:
+            level[number if image.ndim == 3 else ...] = frame
+            frame = _halved(frame)
+
+
+def _levels(size: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Return the sizes of all levels, each half of the one before, down to one chunk."""
+    height, width = size
+    levels = [(height, width)]
+    while max(height, width) > _CHUNK and min(height, width) > 1:
+        height, width = height // 2, width // 2
+        levels.append((height, width))
+    return levels
+
+
+def _halved(frame: NDArray[Any]) -> NDArray[Any]:
+    """Average 2 x 2 pixels; an odd last row or column is left out."""
+    height, width = (n // 2 * 2 for n in frame.shape)
+    corners: list[NDArray[Any]] = [frame[y:height:2, x:width:2] for y in (0, 1) for x in (0, 1)]
+    if frame.dtype.kind == "b" or (frame.dtype.kind in "iu" and frame.dtype.itemsize == 8):
+        return corners[0]  # no mean, or none that a float holds
+    exact = np.float32 if frame.dtype.itemsize < 4 else np.float64
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean: NDArray[Any] = np.asarray(corners, exact).mean(axis=0)
+        return np.asarray(mean if frame.dtype.kind == "f" else np.rint(mean), frame.dtype)
+
+
+def _multiscale(image: Micrograph, levels: int) -> dict[str, Any]:
+    y, x = image.pixel_size_nm or (1.0, 1.0)
+    space: dict[str, Any] = {"type": "space"}
+    if image.pixel_size_nm is not None:
+        space["unit"] = "nanometer"
+    axes = [{"name": "t", "type": "time"}, {"name": "y", **space}, {"name": "x", **space}]
+    datasets = []
+    for number in range(levels):
+        factor = 2**number
+        steps: list[dict[str, Any]] = [
+            {"type": "scale", "scale": [1.0, y * factor, x * factor][-image.ndim :]}
+        ]
+        if number:  # the middle of the first pixel lies between those that it is made of
+            shift = (factor - 1) / 2
+            steps.append(
+                {"type": "translation", "translation": [0.0, y * shift, x * shift][-image.ndim :]}
+            )
+        datasets.append({"path": str(number), "coordinateTransformations": steps})
+    return {"version": "0.4", "axes": axes[-image.ndim :], "datasets": datasets, "type": "mean"}
