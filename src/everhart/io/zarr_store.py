@@ -132,7 +132,7 @@ class FolderStore:
                 mode = file.stat().st_mode
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError) as error:  # a name too long, a ring of links
+        except (OSError, RuntimeError, ValueError) as error:  # a ring of links, a name too long
             raise FileFormatError(
                 f"{self.path} has a part {key[-80:]!r} that cannot be read ({error}): copy the "
                 "store again from its source."
