@@ -385,7 +385,7 @@ LIES: dict[str, dict[str, Any]] = {
     "huge-chunk": {"chunks": [HUGE, HUGE]},
     "large-chunk": {"chunks": [20_000, 20_000], "compressor": ZLIB,
                     "chunk": zlib.compress(bytes(400_000_000), 1)[:1_500_000]},
-    "zlib-bomb": {"compressor": ZLIB, "chunk": zlib.compress(bytes(100_000_000), 9)},
+    "zlib-bomb": {"compressor": ZLIB, "chunk": zlib.compress(bytes(4_000_000), 9)},
     "zstd-bomb": {"compressor": ZSTD, "chunk": numcodecs.Zstd().encode(bytes(50_000_000))},
     "lz4-bomb": {"compressor": {"id": "lz4"}, "chunk": struct.pack("<i", HUGE - 1) + bytes(90)},
     "lz4-less": {"compressor": {"id": "lz4"}, "chunk": struct.pack("<i", -5) + bytes(90)},

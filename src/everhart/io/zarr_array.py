@@ -12,9 +12,13 @@ References
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
-from collections.abc import Callable, Sequence
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -32,6 +36,8 @@ __all__ = ["Bounds", "Shards", "ZarrArray"]
 _MOST_CHUNKS, _CHUNK_BYTES = 65_536, 64
 _MOST_INDEX_BYTES = 64 << 20
 _NOWHERE = 2**64 - 1
+# Decoders leave Python's lock, so that threads help; each holds a chunk.
+_MOST_THREADS, _THREADED_BYTES, _MOST_SIDE_BY_SIDE_BYTES = 4, 2 << 20, 256 << 20
 
 Bounds = Sequence[tuple[int, int]]
 
@@ -84,6 +90,7 @@ class ZarrArray:
     _indices: dict[tuple[int, ...], NDArray[np.uint64] | None] = field(
         default_factory=dict, repr=False
     )
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
     def chunk_bytes(self) -> int:
@@ -166,20 +173,33 @@ class ZarrArray:
             range(start // size, -(-stop // size))
             for (start, stop), size in zip(bounds, self.chunk, strict=True)
         ]
-        missing = 0
-        for place in itertools.product(*along):
-            here, there = [], []
-            for at, (start, stop), size in zip(place, bounds, self.chunk, strict=True):
-                low, high = max(at * size, start), min((at + 1) * size, stop)
-                here.append(slice(low - start, high - start))
-                there.append(slice(low - at * size, high - at * size))
-            raw = self._raw(place)
-            if raw is None:
-                missing += 1
-                found[tuple(here)] = self.fill
-            else:
-                found[tuple(here)] = self._values(place, raw, limits)[tuple(there)]
+        missing = _in_threads(
+            lambda place: self._put(place, found, bounds, limits),
+            itertools.product(*along),
+            self._threads(found.nbytes),
+        )
         return found, missing
+
+    def _threads(self, nbytes: int) -> int:
+        """Return how many chunks to unpack side by side."""
+        by_memory = min(nbytes // _THREADED_BYTES, _MOST_SIDE_BY_SIDE_BYTES // self.chunk_bytes)
+        return max(1, min(by_memory, _MOST_THREADS, os.cpu_count() or 1))
+
+    def _put(
+        self, place: tuple[int, ...], found: NDArray[Any], bounds: Bounds, limits: Limits
+    ) -> bool:
+        """Put what is wanted of a chunk where it belongs; say whether it is missing."""
+        here, there = [], []
+        for at, (start, stop), size in zip(place, bounds, self.chunk, strict=True):
+            low, high = max(at * size, start), min((at + 1) * size, stop)
+            here.append(slice(low - start, high - start))
+            there.append(slice(low - at * size, high - at * size))
+        raw = self._raw(place)
+        if raw is None:
+            found[tuple(here)] = self.fill
+        else:
+            found[tuple(here)] = self._values(place, raw, limits)[tuple(there)]
+        return raw is None
 
     def _values(self, place: tuple[int, ...], raw: bytes, limits: Limits) -> NDArray[Any]:
         nbytes = self.chunk_bytes
@@ -227,12 +247,12 @@ class ZarrArray:
         return self.store.read(self.chunk_key(shard), most, start=start, length=length)
 
     def _index_of(self, shard: tuple[int, ...], per: Sequence[int]) -> NDArray[np.uint64] | None:
-        if shard not in self._indices:
-            kept = 16 * math.prod(per) * len(self._indices)
-            if kept > _MOST_INDEX_BYTES:
-                self._indices.clear()
-            self._indices[shard] = self._read_index(shard, per)
-        return self._indices[shard]
+        with self._lock:
+            if shard not in self._indices:
+                if 16 * math.prod(per) * len(self._indices) > _MOST_INDEX_BYTES:
+                    self._indices.clear()
+                self._indices[shard] = self._read_index(shard, per)
+            return self._indices[shard]
 
     def _read_index(self, shard: tuple[int, ...], per: Sequence[int]) -> NDArray[np.uint64] | None:
         assert self.shards is not None
@@ -254,3 +274,35 @@ class ZarrArray:
                 "from its source."
             ) from error
         return np.frombuffer(data, "<u8").reshape(*per, 2)
+
+
+def _in_threads(
+    put: Callable[[tuple[int, ...]], bool], places: Iterator[tuple[int, ...]], threads: int
+) -> int:
+    """Call a function for all places, and count how often it says yes; stop at an error."""
+    lock, stop, said = threading.Lock(), threading.Event(), 0
+
+    def work() -> None:
+        nonlocal said
+        try:
+            while not stop.is_set():
+                with lock:
+                    place = next(places, None)
+                if place is None:
+                    break
+                if put(place):
+                    with lock:
+                        said += 1
+        except BaseException:
+            stop.set()
+            raise
+
+    with ThreadPoolExecutor(threads) as pool:
+        helpers = []
+        with contextlib.suppress(RuntimeError):  # there may be no memory for one more thread
+            for _ in range(threads - 1):
+                helpers.append(pool.submit(work))  # noqa: PERF401 - those before it count
+        work()
+        for helper in helpers:
+            helper.result()
+    return said
