@@ -38,7 +38,10 @@ def test_real_files(shared_data: Path, name: str) -> None:
         assert image.pixel_size_nm is None
     else:
         assert image.pixel_size_nm == pytest.approx((size, size), rel=1e-6)
-        assert image.metadata["common"]["beam_energy_kev"] > 0
+        common = image.metadata["common"]
+        assert common["beam_energy_kev"] == 300
+        assert (common["operation_mode"], common["detector"]) == ("STEM", "HAADF")
+        assert common["acquisition_time"] == "2022-12-05T12:13:07"
 
 
 def make(
@@ -201,6 +204,32 @@ def test_other_programs_accept_what_we_write(
     complaints = capsys.readouterr().out.splitlines()[1:]
     # The type of the extended header is our own, as the standard allows; nothing else is odd.
     assert complaints == ["Extended header type is undefined or unrecognised: exttyp = 'EVRH'"]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_pixels_without_a_value_are_written_silently(tmp_path: Path, dtype: str) -> None:
+    largest = np.finfo(dtype).max
+    pixels = np.array([[np.nan, np.inf, -np.inf], [largest, largest, 0]], dtype)
+    back = read(write(Micrograph(pixels), tmp_path / "image.mrc"))
+    np.testing.assert_array_equal(back.pixels, pixels)
+    assert back.pixel_size_nm is None
+
+
+def test_one_angstrom_of_our_own_is_no_guess(tmp_path: Path) -> None:
+    path = write(Micrograph(np.zeros((4, 4), np.int16), 0.1), tmp_path / "image.mrc")
+    assert read(path).pixel_size_nm == (0.1, 0.1)
+    path.write_bytes(make(np.zeros((4, 4), np.int16), 1, cell=(4, 4, 1)))
+    with pytest.warns(FileWarning, match="exactly 1 angstrom"):
+        assert read(path).pixel_size_nm == (0.1, 0.1)
+
+
+def test_a_pixel_size_that_another_program_wrote_is_newer(tmp_path: Path) -> None:
+    path = write(Micrograph(np.zeros((4, 4), np.int16), 0.5), tmp_path / "image.mrc")
+    with mrcfile.open(path, "r+") as file:
+        file.voxel_size = 7.5
+    found = read(path)
+    assert found.pixel_size_nm == pytest.approx((0.75, 0.75))
+    assert found.metadata["everhart"]["pixel_size_source"] == "mrc"
 
 
 def test_what_mrc_cannot_hold_is_refused(tmp_path: Path) -> None:

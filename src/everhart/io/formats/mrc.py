@@ -1,8 +1,13 @@
-"""MRC: what TEMs, electron tomography and cryo-EM keep images, films and volumes in."""
+"""MRC: what TEMs, electron tomography and cryo-EM keep images, films and volumes in.
+
+Rows are given in the order of the file, as mrcfile and RosettaSciIO give them. By the standard the
+first one is at the bottom, and programs of tomography show it there.
+"""
 
 from __future__ import annotations
 
 import math
+import warnings
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +35,7 @@ _COMPLEX = (3, 4)
 # says what they were.
 _WRITTEN_AS = {"b1": "i2", "u1": "i2", "i1": "i1", "i2": "i2", "u2": "u2", "f2": "f2", "f4": "f4"}
 _EXTENSION = b"EVRH"
+_STEM = 2
 _IMOD_STAMP = 1146047817
 _LARGEST_EXTENSION = 64 << 20
 _LARGEST_SIDE = 1 << 24
@@ -94,7 +100,12 @@ def _read(path: Path, limits: Limits) -> Micrograph:
         pixels = pixels[0]
     if record is not None and record.shape == pixels.shape:
         pixels = pixels.astype(stored_dtype(text) or pixels.dtype, copy=False)
-    calibration, metadata = (None, {}) if record else _vendor(path, header)
+    if record is None:
+        calibration, metadata = _vendor(path, header)
+    else:  # another program may have changed the header's pixel size since
+        metadata, calibration = {}, None
+        if header.size_nm is not None:
+            calibration = checked(path, header.size_nm, "mrc")
     return with_sources(pixels, calibration=calibration, metadata=metadata, record=record)
 
 
@@ -162,8 +173,6 @@ def _voxel_nm(
     if all(size < 0 for size in sizes):  # some cameras mark so that nothing is calibrated
         warn(path, "has a negative pixel size, which means none; it is uncalibrated")
         return None
-    if sizes == [0.1, 0.1]:  # 1 angstrom a pixel is what programs write that do not know
-        warn(path, "has a pixel size of exactly 1 angstrom, which can mean that none is known")
     return sizes[0], sizes[1]
 
 
@@ -182,6 +191,8 @@ def _vendor(path: Path, header: _Header) -> tuple[Calibration | None, dict[str, 
             calibration = checked(path, (y * 1e9, x * 1e9), "fei_mrc")
     if calibration is None and header.size_nm is not None:
         calibration = checked(path, header.size_nm, "mrc")
+        if header.size_nm == (0.1, 0.1):  # which programs write that do not know
+            warn(path, "has a pixel size of exactly 1 angstrom, which can mean that none is known")
     return calibration, metadata
 
 
@@ -209,13 +220,20 @@ def _common(fields: dict[str, Any]) -> dict[str, Any]:
     taken = None
     if days is not None and 30_000 < days < 80_000:  # days since 1899-12-30
         taken = (datetime(1899, 12, 30) + timedelta(days=days)).isoformat(timespec="seconds")
+    mode = number(fields.get("Instrument mode"))
+    camera_length = times(number(fields.get("Camera length")) or None, 1e3)
     return known(
         instrument=fields.get("Microscope type"),
         software=fields.get("Application"),
         beam="electron",
         beam_energy_kev=times(number(fields.get("HT")) or None, 1e-3),
         dwell_time_s=number(fields.get("Dwell time")) or None,
-        detector=fields.get("Camera name"),
+        # The camera is named in scanned images as well.
+        detector=fields.get("STEM Detector name" if mode == _STEM else "Camera name"),
+        exposure_time_s=number(fields.get("Integration time")) or None,
+        spot_size=number(fields.get("Spot index")) or None,
+        camera_length_mm=camera_length,
+        operation_mode=None if mode is None else {1: "TEM", _STEM: "STEM"}.get(int(mode)),
         magnification=number(fields.get("Magnification")) or None,
         acquisition_time=taken,
         stage=known(
@@ -255,7 +273,9 @@ def _write(image: Micrograph, path: Path) -> None:
         )
     text = to_json(image).encode("ascii")
     text += b"\0" * (-len(text) % 4)
-    with mrcfile.new(path, overwrite=True) as file:
+    with warnings.catch_warnings(), mrcfile.new(path, overwrite=True) as file:
+        # It complains of pixels that are NaN or infinite, and of their mean.
+        warnings.simplefilter("ignore", RuntimeWarning)
         file.set_data(np.ascontiguousarray(image.pixels, _WRITTEN_AS[name]))
         if image.ndim == 3:
             file.set_image_stack()
