@@ -7,6 +7,15 @@ bar), is pure, and is told its data range: a PSNR without a stated range means n
 from __future__ import annotations
 
 from everhart.metrics.fidelity import affine_match, affine_psnr, mse, nrmse, psnr
+from everhart.metrics.frames import (
+    LeftOutError,
+    LeftOutTarget,
+    RankedMethod,
+    left_out_error,
+    left_out_target,
+    paired_difference,
+    rank_methods,
+)
 from everhart.metrics.no_reference import (
     SecondFrameError,
     residual_whiteness,
@@ -16,14 +25,21 @@ from everhart.metrics.no_reference import (
 from everhart.metrics.structural import ms_ssim, ms_ssim_scales, ssim
 
 __all__ = [
+    "LeftOutError",
+    "LeftOutTarget",
+    "RankedMethod",
     "SecondFrameError",
     "affine_match",
     "affine_psnr",
+    "left_out_error",
+    "left_out_target",
     "ms_ssim",
     "ms_ssim_scales",
     "mse",
     "nrmse",
+    "paired_difference",
     "psnr",
+    "rank_methods",
     "residual_whiteness",
     "second_frame_mse",
     "ssim",

@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from everhart.errors import UsageError
+from everhart.metrics._blocks import block_means, standard_error
 from everhart.metrics._pair import Float, as_pair, checked_range
 from everhart.micrograph import Micrograph
 
 __all__ = ["SecondFrameError", "residual_whiteness", "second_frame_mse", "structure_leakage"]
-
-_BLOCK = 32
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,8 @@ def second_frame_mse(
     the error against the truth plus a constant, which is known from the frames themselves,
     ``E (y1 - y2)**2 / 2``. Nothing is assumed of the noise but that it has mean zero and is
     independent from frame to frame, with one variance in both; the idea of Noise2Noise [1]_,
-    used to measure instead of to train.
+    used to measure instead of to train. With more than two frames, see
+    :func:`everhart.metrics.left_out_error`.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def second_frame_mse(
         taken_off = float(noise_variance) if noise_variance is not None else 0.0
         variance = np.full_like(error, taken_off)
     error -= variance
-    return SecondFrameError(float(error.mean()), _standard_error(error), taken_off)
+    return SecondFrameError(float(error.mean()), standard_error(block_means(error)), taken_off)
 
 
 def residual_whiteness(
@@ -256,16 +256,6 @@ def _variance_at_level(energy: Float, level: Float, gradient: Float, bins: int =
         variances.append(float(energy[flat].mean()))
     floor = 1e-3 * float(energy.mean())
     return np.maximum(np.interp(level, centres, variances), floor)
-
-
-def _standard_error(values: Float) -> float:
-    """Return the standard error of the mean of values that are correlated nearby."""
-    height, width = values.shape[-2:]
-    block = max(1, min(_BLOCK, height // 4, width // 4))
-    rows, columns = height // block, width // block
-    cut = values[..., : rows * block, : columns * block]
-    means = cut.reshape(-1, rows, block, columns, block).mean(axis=(2, 4))
-    return float(means.std(ddof=1) / math.sqrt(means.size)) if means.size > 1 else math.nan
 
 
 def _embedded(correlation: ArrayLike | None, max_lag: int) -> NDArray[np.float64]:
