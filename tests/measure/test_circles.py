@@ -156,3 +156,22 @@ def test_the_room_of_the_name_can_be_called() -> None:
 def test_wrong_calls(image: np.ndarray, values: dict, said: str) -> None:
     with pytest.raises(eh.UsageError, match=said):
         circles(image, **values)
+
+
+def test_a_fit_that_fails_takes_no_other_circle_with_it(
+    normal: eh.simulate.Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    module = sys.modules["everhart.measure.circles"]
+    part = normal.image[:400, :400]
+    expected = len(circles(part, edge="steepest"))
+    real, calls = module.fit_ellipse, []  # type: ignore[attr-defined]
+
+    def sometimes_wild(*values: object) -> object:
+        calls.append(1)
+        fit = real(*values)
+        return replace(fit, radius=1e4) if len(calls) == 2 else fit
+
+    monkeypatch.setattr(module, "fit_ellipse", sometimes_wild)
+    assert len(circles(part, edge="steepest")) == expected

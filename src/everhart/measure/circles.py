@@ -240,6 +240,9 @@ def _measure(image: Image, found: Contours, sign: float, edge: str) -> list[Elli
         rho = base[inside] + offsets[0] + position[inside]
         sin, cos = np.sin(angles[inside]), np.cos(angles[inside])
         fit = fit_ellipse(start.y + rho * sin, start.x + rho * cos, start)
+        moved = np.hypot(fit.y - start.y, fit.x - start.x)
+        if moved > 0.3 * radius or abs(fit.radius - radius) > 0.3 * radius:
+            fit = start  # too few of the points are on an ellipse
         fitted.append(fit)
         if edge == "profile":
             distance, grey = _profile_samples(rising, start, rho, angles[inside], sin, cos)
