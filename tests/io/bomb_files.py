@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import json
 import lzma
 import struct
 import tarfile
@@ -322,6 +323,16 @@ def emd_texts(path: Path, *, endless: bool) -> Path:
     return path
 
 
+def zarr(path: Path, chunk: bytes, **fields: Any) -> Path:
+    """Make a Zarr array with one chunk."""
+    meta = {"zarr_format": 2, "shape": [64, 64], "chunks": [64, 64], "dtype": "|u1",
+            "compressor": None, "fill_value": 0, "order": "C", "filters": None}  # fmt: skip
+    path.mkdir()
+    (path / ".zarray").write_text(json.dumps({**meta, **fields}))
+    (path / "0.0").write_bytes(chunk)
+    return path
+
+
 def mrc(path: Path, **fields: int) -> bytes:
     data = bytearray(write(Micrograph(_LEVELS.astype(np.int16)), path).read_bytes())
     for at, value in fields.items():
@@ -413,6 +424,17 @@ BOMBS: dict[str, Callable[[Path], Path]] = {
     "huge.emd": lambda path: emd(path, (_HUGE, _HUGE), (1, 2_000_000)),
     "endless-text.emd": lambda path: emd_texts(path, endless=True),
     "long-text.emd": lambda path: emd_texts(path, endless=False),
+    "huge.zarr": lambda path: zarr(path, bytes(99), shape=[_HUGE, _HUGE], chunks=[9, _HUGE]),
+    "empty.zarr": lambda path: zarr(path, bytes(4), shape=[20_000, 20_000], chunks=[2, 2]),
+    "chunk.zarr": lambda path: zarr(
+        path, zeros(400_000_000), chunks=[20_000, 20_000], compressor={"id": "zlib"}
+    ),
+    "inflating.zarr": lambda path: zarr(path, zeros(10**7), compressor={"id": "zlib"}),
+    "blosc.zarr": lambda path: zarr(
+        path,
+        b"\2\1\x21\1" + struct.pack("<3I", _HUGE, _HUGE, 99) + bytes(83),
+        compressor={"id": "blosc"},
+    ),
     "huge.mrc": _mrc(b0=1 << 24, b4=1 << 24, b8=1 << 24),
     "extension.mrc": _mrc(b92=_HUGE - 1),
     "four-bit.mrc": _mrc(b0=20_000, b4=20_000, b12=101),

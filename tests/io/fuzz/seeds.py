@@ -314,6 +314,25 @@ def _emd(folder: Path) -> Iterator[Path]:
     yield folder / "velox.emd"
 
 
+def _zarr(folder: Path) -> Iterator[Path]:
+    import numcodecs
+    import zarr
+
+    stack = _levels((3, 24, 40), "uint16")
+    for name, packing in (
+        ("zlib", numcodecs.Zlib()), ("zstd", numcodecs.Zstd()), ("lz4", numcodecs.LZ4()),
+        ("bz2", numcodecs.BZ2()), ("lzma", numcodecs.LZMA()), ("plain", None),
+    ):  # fmt: skip
+        path = folder / f"{name}.zarr"
+        zarr.create_array(str(path), data=stack, chunks=(2, 16, 16), zarr_format=2,
+                          compressors=packing)  # fmt: skip
+        yield path
+    for name, options in (("sharded", {"shards": (3, 32, 48)}), ("three", {})):
+        path = folder / f"{name}.zarr"
+        zarr.create_array(str(path), data=stack, chunks=(1, 16, 16), **options)
+        yield path
+
+
 def _packed(folder: Path) -> Iterator[Path]:
     import bz2
     import gzip
@@ -350,5 +369,5 @@ def _packed(folder: Path) -> Iterator[Path]:
 _MAKERS = {
     "tiff": _tiff, "png": _png, "jpeg": _jpeg, "bmp": _bmp, "npy": _npy, "digitalmicrograph": _dm,
     "tia series": _ser, "tia": _emi, "mrc": _mrc, "emd": _emd,
-    "packed image": _packed,
+    "packed image": _packed, "zarr": _zarr,
 }  # fmt: skip
