@@ -647,6 +647,24 @@ def test_a_write_that_fails_leaves_the_old_image(
     assert read(path).shape == (20, 30)
 
 
+def test_an_old_image_comes_back_if_the_new_one_cannot_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from everhart.io import atomic
+
+    path = write(levels(20, 30), tmp_path / "image.zarr")
+
+    def fail(temporary: Path, target: Path) -> None:
+        assert not target.exists()
+        raise OSError(13, "Permission denied", str(target))
+
+    monkeypatch.setattr(atomic, "_rename_new_folder", fail)
+    with pytest.raises(EverhartError, match="permission is denied"):
+        write(levels(20, 31), path, overwrite=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["image.zarr"]
+    assert read(path).shape == (20, 30)
+
+
 def test_a_store_in_a_folder_is_one_image(tmp_path: Path) -> None:
     for number in (10, 2):
         write(levels(20, 30), tmp_path / f"a{number}.zarr")

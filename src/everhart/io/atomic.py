@@ -237,22 +237,22 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
     try:
         yield temporary
         _flush_all(temporary)
-        if overwrite and target.exists():
-            check_output(path, overwrite=True)  # it may be another one by now
-            target.rename(old)
         try:
+            if overwrite and target.exists():
+                check_output(path, overwrite=True)  # it may be another one by now
+                target.rename(old)
             _rename_new_folder(temporary, target)
         except BaseException:
-            if old.exists():
+            if old.exists() and not target.exists():
                 old.rename(target)
             raise
         _flush_folder(target.parent)
+        shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         _explain(path, (temporary, target), error)
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def write_bytes(
