@@ -207,6 +207,18 @@ class CompareParameters(Parameters):
         ),
     ] = None
     device: Device = "auto"
+    one_field: Annotated[
+        bool, Field(description="The inputs are frames of one field, judged by each other.")
+    ] = False
+    turns: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="How many of the frames of a field every method restores, each judged by "
+            "all others.",
+            json_schema_extra={"metavar": "N"},
+        ),
+    ] = 3
 
 
 class AlignParameters(Parameters):
@@ -286,6 +298,8 @@ def _compare(parameters: CompareParameters) -> Run:
             alignment=parameters.alignment,
             data_range=parameters.data_range,
             device=parameters.device,
+            one_field=parameters.one_field,
+            turns=parameters.turns,
         )
         return Outcome(
             results=tuple(image.to_dict() for image in comparison.images),

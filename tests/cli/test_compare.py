@@ -59,6 +59,21 @@ def test_second_frame(run, noisy_tif, picture, rng, tmp_path):
     assert "second_frame_mse" in image["methods"][0]
 
 
+def test_files_of_one_field(run, noisy_tif, picture, rng, tmp_path):
+    frames = [noisy_tif]
+    for name in ("b.tif", "c.tif"):
+        again = np.clip(picture.pixels + rng.normal(0, 18, picture.shape), 0, 255).astype(np.uint8)
+        frames.append(write(Micrograph(again), tmp_path / name))
+    words = ("compare", *frames, "--one-field", "--turns", "2", *METHODS)
+    result = run(*words, "--report", tmp_path / "r.html")
+    assert result.status == 0
+    (image,) = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["images"]
+    assert image["frames"]["restored"] == [0, 1]
+    assert [source["name"] for source in image["frames"]["sources"]] == ["b.tif", "c.tif"]
+    order = [entry["method"] for entry in image["frames"]["ranking"]]
+    assert [line.split()[0] for line in result.out.splitlines()[1:]] == order
+
+
 def test_several_images_one_bad(run, folder, tmp_path):
     (folder / "b.png").write_bytes(b"no picture")
     result = run("compare", folder, *METHODS, "--report", tmp_path / "r.html")

@@ -101,7 +101,7 @@ def test_second_frame_that_drifted(noisy, specimen):
 
 def test_stack_is_its_own_second_frame(frames):
     (image,) = compare(frames, ["gaussian"]).images
-    assert image.second_frame_source.name == "image, frame 2"
+    assert [s.name for s in image.frame_sources] == ["image, frames 2 to 3"]
     assert image.shape == (3, 220, 300)
     np.testing.assert_array_equal(image.noisy.picture, frames.pixels[0])
 

@@ -47,23 +47,28 @@ def compare(
 ) -> None:
     """Show methods side by side in an HTML report.
 
-    With a reference: PSNR, SSIM and MS-SSIM. With a second frame, or a stack of two: an
-    estimate of the error. With neither: what the removed part looks like.
+    With a reference: PSNR, SSIM and MS-SSIM. With several frames of the field (a stack, or
+    files with --one-field): an estimate of the error, and methods ranked by it. With
+    neither: what the removed part looks like.
 
     \b
     Examples:
       everhart compare noisy.tif --methods median,nlm,sem-general --report report.html
       everhart compare noisy.tif --reference clean.tif --report report.html
+      everhart compare frames/ --one-field --report report.html
       everhart compare first.tif --second-frame second.tif --report report.html
     """
     checked = _OPERATION.check(parameters)
     from everhart.io import image_paths
 
     sources = image_paths(inputs)
+    more_frames: list[Path] = []
+    if checked.one_field:
+        sources, more_frames = sources[:1], sources[1:]
     references = _for_each(reference, sources, "--reference")
     seconds = _for_each(second_frame, sources, "--second-frame")
     outputs = _outputs(report, json_path)
-    involved = [p for p in (*sources, *references, *seconds) if p is not None]
+    involved = [p for p in (*sources, *more_frames, *references, *seconds) if p is not None]
     check_outputs(outputs, overwrite=overwrite, inputs=involved)
 
     from everhart.report import Comparison, compare_image, provenance, write_html
@@ -85,9 +90,11 @@ def compare(
                         checked.methods,
                         reference=references[index],
                         second_frame=seconds[index],
+                        more_frames=more_frames,
                         alignment=checked.alignment,
                         data_range=checked.data_range,
                         device=checked.device,
+                        turns=checked.turns,
                         pixel_size_nm=pixel_size_nm,
                         on_method=step,
                     )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from everhart.report.cost import HOW_MEASURED, Cost
 from everhart.report.figures import FIGURES
+from everhart.report.frames import FrameJudgement, ranked_over_images
 
 __all__ = [
     "NOISY",
@@ -102,8 +103,12 @@ class ImageComparison:
 
     Parameters
     ----------
-    source, reference_source, second_frame_source
+    source, reference_source
         Where the images came from.
+    frame_sources
+        Where the other frames of the field came from.
+    frames
+        What these said of the methods; None without any, or with a reference alone.
     noisy
         The image as it was given.
     methods
@@ -129,7 +134,8 @@ class ImageComparison:
     pixel_size_nm: tuple[float, float] | None = None
     reference: Float32 | None = None
     reference_source: Source | None = None
-    second_frame_source: Source | None = None
+    frame_sources: tuple[Source, ...] = ()
+    frames: FrameJudgement | None = None
     ms_ssim_scales: int = 0
     alignment: Mapping[str, Alignment] = field(default_factory=dict)
 
@@ -151,14 +157,23 @@ class ImageComparison:
         having = [m for m in self.methods if np.isfinite(m.values.get(key, np.nan))]
         return sorted(having, key=lambda m: FIGURES[key].merit(m.values[key]), reverse=True)
 
+    @property
+    def best_first(self) -> tuple[MethodResult, ...]:
+        """The results by the ranking of the frames; as they were given without any."""
+        if self.frames is None:
+            return self.results
+        named = {result.name: result for result in self.results}
+        return tuple(named[ranked.name] for ranked in self.frames.ranking)
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the pictures as plain values."""
         return {
             "source": vars(self.source),
             "reference": None if self.reference_source is None else vars(self.reference_source),
-            "second_frame": None
-            if self.second_frame_source is None
-            else vars(self.second_frame_source),
+            "second_frame": vars(self.frame_sources[0]) if self.frame_sources else None,
+            "frames": None
+            if self.frames is None
+            else {"sources": [vars(s) for s in self.frame_sources], **self.frames.to_dict()},
             "shape": list(self.shape),
             "dtype": self.dtype,
             "pixel_size_nm": None if self.pixel_size_nm is None else list(self.pixel_size_nm),
@@ -190,18 +205,26 @@ class Comparison:
     def mean_values(self) -> dict[str, dict[str, float]]:
         """Return the mean of every figure over the images, by method and key.
 
-        Only methods and figures that every image has are in it.
+        Only methods and figures that every image has are in it; ranked by the frames, the best
+        first, where every image has frames.
         """
         means: dict[str, dict[str, float]] = {}
-        for result in self.images[0].results:
-            same = [{r.name: r for r in image.results}.get(result.name) for image in self.images]
+        judgements = [image.frames for image in self.images if image.frames is not None]
+        places: dict[str, int] = {}
+        if judgements and len(judgements) == len(self.images):
+            places = dict(ranked_over_images(judgements))
+        names = [result.name for result in self.images[0].results]
+        for name in sorted(names, key=lambda n: list(places).index(n) if n in places else -1):
+            same = [{r.name: r for r in image.results}.get(name) for image in self.images]
             values = [r.values for r in same if r is not None]
             if len(values) < len(self.images):
                 continue
             keys = [key for key in values[0] if all(key in other for other in values)]
-            means[result.name] = {
-                key: float(np.mean([other[key] for other in values])) for key in keys
-            }
+            means[name] = {key: _mean(key, [other[key] for other in values]) for key in keys}
+            if name in places:
+                means[name]["frames_place"] = float(places[name])
+            else:
+                means[name].pop("frames_place", None)
         return means
 
     def summary(self) -> str:
@@ -252,6 +275,13 @@ def format_value(key: str, value: float | None) -> str:
 def _head(key: str) -> str:
     figure = FIGURES[key]
     return f"{figure.title.strip()} {figure.unit}".strip()
+
+
+def _mean(key: str, values: list[float]) -> float:
+    """Return the mean over images of a figure; of an uncertainty, that of the mean."""
+    if "_uncertainty" in key:
+        return float(np.linalg.norm(values) / len(values))
+    return float(np.mean(values))
 
 
 def _plain(value: float) -> float | None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from everhart.metrics import LeftOutError
 
 __all__ = [
     "FIGURES",
     "Figure",
     "against_reference",
-    "against_second_frame",
     "default_data_range",
+    "from_frames",
     "of_residual",
     "shift_keeping_noise",
 ]
@@ -95,14 +98,33 @@ FIGURES: Final[dict[str, Figure]] = {
             "Structural similarity over several scales: closer to what an eye sees at a distance.",
         ),
         Figure(
+            "frames_place",
+            "Place",
+            "",
+            0,
+            "low",
+            "Place by the error that the other frames tell: 1 + the number of rows that are better "
+            "by more than two standard errors of the paired difference. Rows that share a place "
+            "are tied.",
+        ),
+        Figure(
             "second_frame_psnr_db",
             "Est. PSNR",
             "dB",
             2,
             "high",
-            "PSNR from the error that the second frame tells. The second frame's noise had no part "
-            "in the restoration, so the squared difference is the error plus that noise's "
-            "variance, which the two frames themselves give.",
+            "PSNR from the error that the other frames of the field tell. Their noise had no part "
+            "in the restoration, so the squared difference from their mean is the error plus the "
+            "variance of that mean, which the frames themselves give.",
+        ),
+        Figure(
+            "second_frame_psnr_uncertainty_db",
+            "± ",
+            "dB",
+            2,
+            "",
+            "One standard error of the estimated PSNR, from the scatter over the image. Two "
+            "methods can be told apart better than that: most of it is the same for both.",
         ),
         Figure(
             "second_frame_rmse",
@@ -204,20 +226,19 @@ def against_reference(
     return found
 
 
-def against_second_frame(
-    picture: Float32, first: Float32, second: Float32, *, data_range: float
-) -> dict[str, float]:
-    """Estimate the error of a picture made from the first frame by means of the second."""
-    from everhart import metrics
+def from_frames(error: LeftOutError, *, data_range: float) -> dict[str, float]:
+    """Return the figures of an error that was estimated from the other frames.
 
-    estimate = metrics.second_frame_mse(picture, second, first)
-    rmse = math.sqrt(estimate.mse) if estimate.mse > 0 else math.nan
+    The keys date from when there was one other frame.
+    """
+    rmse = math.sqrt(error.mse) if error.mse > 0 else math.nan
     return {
-        "second_frame_psnr_db": estimate.psnr(data_range=data_range),
+        "second_frame_psnr_db": error.psnr(data_range=data_range),
+        "second_frame_psnr_uncertainty_db": error.psnr_standard_error_db,
         "second_frame_rmse": rmse,
-        "second_frame_rmse_uncertainty": estimate.standard_error / (2 * rmse),
-        "second_frame_mse": estimate.mse,
-        "second_frame_mse_uncertainty": estimate.standard_error,
+        "second_frame_rmse_uncertainty": error.standard_error / (2 * rmse),
+        "second_frame_mse": error.mse,
+        "second_frame_mse_uncertainty": error.standard_error,
     }
 
 

@@ -18,6 +18,7 @@ from everhart.report.comparison import (
 )
 from everhart.report.cost import HOW_MEASURED
 from everhart.report.figures import FIGURES
+from everhart.report.frames import FrameJudgement
 from everhart.report.pictures import (
     MAX_DETAIL_PX,
     MAX_OVERVIEW_PX,
@@ -153,7 +154,7 @@ def _image_view(image: ImageComparison, index: int, detail_px: int) -> dict[str,
         "id": f"image-{index}",
         "name": image.source.name,
         "image": image,
-        "table": _table({result.name: result.values for result in image.results}),
+        "table": _table({result.name: result.values for result in image.best_first}),
         "verdict": _verdict(image),
         "facts": _facts(image),
         "notes": _notes(image),
@@ -232,6 +233,7 @@ def _verdict(image: ImageComparison) -> str:
         return ""
     best, *others = image.ranking(key)
     value = best.values[key]
+    before = image.noisy.values.get(key, np.nan)
     if key == "residual_whiteness":
         words = "Without a reference or a second frame only the removed part can be judged"
         if not others:
@@ -245,15 +247,26 @@ def _verdict(image: ImageComparison) -> str:
     how = (
         "affine-matched PSNR against the reference"
         if key == "affine_psnr_db"
-        else "PSNR estimated from the second frame"
+        else "PSNR estimated from the other frames"
     )
+    ranked = image.frames.ranking if image.frames is not None else []
+    if ranked and key == "second_frame_psnr_db" and ranked[0].name == NOISY:
+        return (
+            "No method brings the image closer to the specimen: as it was taken it has "
+            f"{before:.2f} dB {how}, and the best, {best.name}, {value:.2f} dB."
+        )
     parts = [f"{best.name} comes closest: {value:.2f} dB {how}"]
-    before = image.noisy.values.get(key, np.nan)
     if np.isfinite(before):
         parts.append(f"{value - before:.2f} dB above the image as it was taken")
     if others:
         parts.append(f"{value - others[0].values[key]:.2f} dB above the next, {others[0].name}")
-    return ", ".join(parts) + "."
+    tied = next((r.tied_with for r in ranked if r.name == best.name), ())
+    if tied and key == "second_frame_psnr_db":
+        verb = "is" if len(tied) == 1 else "are"
+        ties = f" {', '.join(tied)} {verb} tied with it: the frames cannot tell them apart."
+    else:
+        ties = ""
+    return ", ".join(parts) + "." + ties
 
 
 def _summary_words(comparison: Comparison) -> str:
@@ -288,18 +301,18 @@ def _facts(image: ImageComparison) -> list[tuple[str, str]]:
             ("Reference", image.reference_source.name),
             ("sha256", image.reference_source.sha256),
         ]
-    if image.second_frame_source is not None:
-        facts += [
-            ("Second frame", image.second_frame_source.name),
-            ("sha256", image.second_frame_source.sha256),
-        ]
+    for other in image.frame_sources:
+        facts += [("Other frame", other.name), ("sha256", other.sha256)]
     return facts
 
 
 def _notes(image: ImageComparison) -> list[str]:
     """Return how the figures came about, one sentence each."""
-    notes = [_alignment_words(role, how) for role, how in image.alignment.items()]
-    if image.reference is not None or image.second_frame_source is not None:
+    frames = image.frames
+    few = frames is None or frames.n_frames < 3
+    roles = [role for role in image.alignment if few or role == "reference"]
+    notes = [_alignment_words(role, image.alignment[role]) for role in roles]
+    if image.reference is not None or frames is not None:
         notes.append(f"Data range {_level(image.data_range)} grey levels.")
     if image.ms_ssim_scales:
         notes.append(
@@ -307,9 +320,23 @@ def _notes(image: ImageComparison) -> list[str]:
             if image.ms_ssim_scales == 5
             else f"MS-SSIM over {image.ms_ssim_scales} scales instead of 5: the image is small."
         )
-    if image.second_frame_source is not None:
-        notes.append("All methods saw the first frame only.")
+    if frames is not None:
+        notes.append(_frames_words(frames))
     return notes
+
+
+def _frames_words(frames: FrameJudgement) -> str:
+    """Return who judged whom."""
+    numbers = ", ".join(str(number + 1) for number in frames.restored)
+    far = float(np.abs(frames.drift_px).max())
+    moved = f"laid on it by up to {far:.1f} px" if far else "taken as they lie"
+    gains = np.asarray(frames.gains)
+    return (
+        f"{frames.n_frames} frames of one field: every method restored frame {numbers}"
+        f"{' in turn' if len(frames.restored) > 1 else ''}, seeing no other, and the mean of "
+        f"the others, {moved}, judged it; their contrast is {gains.min():.2f} to "
+        f"{gains.max():.2f} times that of the first, and was matched. Rows of one place are tied."
+    )
 
 
 def _alignment_words(role: str, how: Alignment) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from everhart.errors import UsageError
+from everhart.metrics import LeftOutError
 from everhart.micrograph import Micrograph, __version__
 from everhart.report.comparison import (
     NOISY,
@@ -28,11 +29,11 @@ from everhart.report.comparison import (
 from everhart.report.cost import Cost, measure
 from everhart.report.figures import (
     against_reference,
-    against_second_frame,
     default_data_range,
+    from_frames,
     of_residual,
-    shift_keeping_noise,
 )
+from everhart.report.frames import MAX_FRAMES, FrameJudge, spread
 from everhart.report.methods import check_methods, label
 
 __all__ = ["compare", "compare_image", "provenance"]
@@ -53,25 +54,27 @@ def compare(
     alignment: AlignmentModel = "affine",
     data_range: float | None = None,
     device: str = "auto",
+    one_field: bool = False,
+    turns: int = 3,
 ) -> Comparison:
     """Run methods on images and judge what they give.
 
     With a reference, it is laid on the image to a fraction of a pixel, and what they do not
-    share is cut off. With a second frame (given, or the second of a stack), the error is
-    estimated from it. Without either, only the removed part can be judged.
+    share is cut off. With several frames of the field (a stack, `one_field`, or a second frame),
+    some are restored in turn and the error of each is estimated from all others; methods
+    are ranked by it. Without either, only the removed part can be judged.
 
     Parameters
     ----------
     images
-        Image or list of images: micrographs, arrays or files. Of a stack, the first frame is
-        restored and the second judges it, unless a reference is given.
+        Image or list of images: micrographs, arrays or files. A stack is frames of one field.
     methods
         Names of classical methods and models, or ``.safetensors`` files.
     reference
         Clean image of the field, for all images, or a list of one for each. Of a stack, the
         mean over its frames.
     second_frame
-        Second noisy image of the field, likewise.
+        Second noisy image (or a stack of more) of the field, likewise.
     alignment
         How these are laid on the image: ``"affine"`` allows for drift during a slow scan.
     data_range
@@ -79,6 +82,11 @@ def compare(
         the reference's own range in others.
     device
         Where learned models run: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+    one_field
+        Whether all images are frames of one field: one comparison comes out.
+    turns
+        How many of the frames of a field every method restores. More cost more time and make the
+        estimate firmer.
 
     Returns
     -------
@@ -94,6 +102,9 @@ def compare(
     several: list[Given] = list(images) if isinstance(images, (list, tuple)) else [images]  # type: ignore[list-item]
     if not several:
         raise UsageError("No image was given: give at least one.")
+    more: Sequence[Given] = ()
+    if one_field:
+        several, more = several[:1], several[1:]
     references = _for_each(reference, len(several), "reference")
     seconds = _for_each(second_frame, len(several), "second_frame")
     compared = tuple(
@@ -102,9 +113,11 @@ def compare(
             methods,
             reference=references[index],
             second_frame=seconds[index],
+            more_frames=more,
             alignment=alignment,
             data_range=data_range,
             device=device,
+            turns=turns,
             default_name="image" if len(several) == 1 else f"image {index + 1}",
         )
         for index, image in enumerate(several)
@@ -118,9 +131,11 @@ def compare_image(
     *,
     reference: Given | None = None,
     second_frame: Given | None = None,
+    more_frames: Sequence[Given] = (),
     alignment: AlignmentModel = "affine",
     data_range: float | None = None,
     device: str = "auto",
+    turns: int = 3,
     pixel_size_nm: float | None = None,
     default_name: str = "image",
     on_method: Callable[[str, int], None] | None = None,
@@ -129,8 +144,10 @@ def compare_image(
 
     Parameters
     ----------
-    image, methods, reference, second_frame, alignment, data_range, device
+    image, methods, reference, second_frame, alignment, data_range, device, turns
         As for :func:`compare`.
+    more_frames
+        Further frames of the field, or stacks of them.
     pixel_size_nm
         Pixel size in place of what a file says.
     default_name
@@ -151,11 +168,16 @@ def compare_image(
     given, source = _load(image, default_name, pixel_size_nm)
     noisy = _frame(given, 0)
     clean, clean_source = (None, None) if reference is None else _load(reference, "reference", None)
-    second, second_source = (
-        (None, None) if second_frame is None else _load(second_frame, "second frame", None)
-    )
-    if second is None and clean is None and given.n_frames > 1:
-        second, second_source = _frame(given, 1), replace(source, name=f"{source.name}, frame 2")
+    series = [noisy]
+    sources: list[Source] = []
+    if given.n_frames > 1 and (clean is None or more_frames) and second_frame is None:
+        series += [_frame(given, number) for number in range(1, given.n_frames)]
+        which = "frame 2" if given.n_frames == 2 else f"frames 2 to {given.n_frames}"
+        sources.append(replace(source, name=f"{source.name}, {which}"))
+    for other in (*(() if second_frame is None else (second_frame,)), *more_frames):
+        image_of, source_of = _load(other, f"frame {len(series) + 1}", pixel_size_nm)
+        series += [_frame(image_of, number) for number in range(image_of.n_frames)]
+        sources.append(source_of)
     pixels = np.asarray(noisy.field_of_view, np.float32)
     rows, columns = slice(None), slice(None)
     fitted: dict[str, Alignment] = {}
@@ -165,43 +187,55 @@ def compare_image(
         average = average.mean(axis=0) if average.ndim == 3 else average
         _check_shape(average, pixels, "reference")
         laid, (rows, columns), fitted["reference"] = _lay_on(average, pixels, alignment)
-    judge: Callable[[Float32, float], dict[str, float]] | None = None
-    if second is not None:
-        frame = np.asarray(_frame(second, 0).field_of_view, np.float32)
-        _check_shape(frame, pixels, "second frame")
-        judge, fitted["second frame"] = _second_frame_judge(pixels, frame, alignment)
+    judge: FrameJudge | None = None
+    if len(series) > 1:
+        series = [series[number] for number in spread(len(series), MAX_FRAMES)]
+        judge = _frame_judge(series, alignment, turns)
+        fitted |= _frame_alignments(judge, alignment)
+    restored = judge.restored if judge is not None else (0,)
     level_range = data_range or default_data_range(noisy.field_of_view, laid)
     correlation = None if clean is not None else _noise_correlation(noisy)
 
-    def figures_of(picture: Float32) -> dict[str, float]:
+    errors: dict[str, LeftOutError] = {}
+
+    def figures_of(name: str, pictures: list[Float32]) -> dict[str, float]:
         found: dict[str, float] = {}
         if laid is not None:
-            found |= against_reference(picture[rows, columns], laid, data_range=level_range)
+            found |= against_reference(pictures[0][rows, columns], laid, data_range=level_range)
         if judge is not None:
-            found |= judge(picture, level_range)
+            errors[name] = judge.error(pictures)
+            found |= from_frames(errors[name], data_range=level_range)
         if laid is None:
-            found |= of_residual(picture, pixels, correlation)
+            found |= of_residual(pictures[0], pixels, correlation)
         return found
 
-    results = []
+    untouched = [np.asarray(series[number].field_of_view, np.float32) for number in restored]
+    results = [MethodResult(NOISY, pixels[rows, columns], figures_of(NOISY, untouched))]
+    del untouched
     for index, method in enumerate(methods):
         if on_method is not None:
             on_method(label(method), index)
-        picture, cost = _run(noisy, method, device)
-        results.append(
-            MethodResult(label(method), picture[rows, columns], figures_of(picture), cost)
-        )
+        pictures, cost = _run([series[number] for number in restored], method, device)
+        figures = figures_of(label(method), pictures)
+        results.append(MethodResult(label(method), pictures[0][rows, columns], figures, cost))
+    judgement = None if judge is None else judge.judgement(errors)
+    if judgement is not None:
+        places = {ranked.name: float(ranked.place) for ranked in judgement.ranking}
+        results = [
+            replace(r, figures={**r.figures, "frames_place": places[r.name]}) for r in results
+        ]
     return ImageComparison(
         source=source,
-        noisy=MethodResult(NOISY, pixels[rows, columns], figures_of(pixels)),
-        methods=tuple(results),
+        noisy=results[0],
+        methods=tuple(results[1:]),
         data_range=level_range,
         shape=given.shape,
         dtype=str(given.dtype),
         pixel_size_nm=given.pixel_size_nm,
         reference=laid,
         reference_source=clean_source,
-        second_frame_source=second_source,
+        frame_sources=tuple(sources),
+        frames=judgement,
         ms_ssim_scales=_scales(laid),
         alignment=fitted,
     )
@@ -260,7 +294,7 @@ def _frame(image: Micrograph, index: int) -> Micrograph:
     return image if image.ndim == 2 else replace(image, pixels=image.pixels[index])
 
 
-def _check_shape(other: Float32, image: Float32, what: str) -> None:
+def _check_shape(other: NDArray[Any], image: NDArray[Any], what: str) -> None:
     if other.shape != image.shape:
         raise UsageError(
             f"The {what} is {other.shape[0]} x {other.shape[1]} pixels and the image "
@@ -287,32 +321,29 @@ def _lay_on(
     return moved, keep, how
 
 
-def _second_frame_judge(
-    first: Float32, second: Float32, model: AlignmentModel
-) -> tuple[Callable[[Float32, float], dict[str, float]], Alignment]:
-    """Return the function that estimates a picture's error from the second frame.
+def _frame_judge(series: Sequence[Micrograph], model: AlignmentModel, turns: int) -> FrameJudge:
+    """Return the judge of frames of one field, after checking that they are."""
 
-    The first frame and what was made of it are moved, and in a way that keeps the noise: the
-    estimate takes the variance of the noise from the difference of the frames.
-    """
-    shift = (0.0, 0.0)
-    if model != "none":
-        from everhart.align import common_margin, estimate_shift
+    def frame(number: int) -> Float32:
+        return np.asarray(series[number].field_of_view, np.float32)
 
-        shift = estimate_shift(first, second, max_shift_px=_MAX_SHIFT_PX)
-        rows, columns = common_margin(shift, extra_px=8)
-    if max(map(abs, shift)) < 0.02:
-        rows, columns, shift = slice(None), slice(None), (0.0, 0.0)
-    moved = shift_keeping_noise(first, shift)[rows, columns]
-    target = second[rows, columns]
+    if turns < 1:
+        raise UsageError(f"turns = {turns} was given: give at least 1 frame to restore.")
+    for number in range(1, len(series)):
+        what = "second frame" if len(series) == 2 else f"frame {number + 1}"
+        _check_shape(series[number].field_of_view, series[0].field_of_view, what)
+    return FrameJudge(frame, len(series), spread(len(series), turns), register=model != "none")
 
-    def judge(picture: Float32, data_range: float) -> dict[str, float]:
-        on_it = shift_keeping_noise(picture, shift)[rows, columns]
-        return against_second_frame(on_it, moved, target, data_range=data_range)
 
-    cut = tuple((n - m) // 2 for n, m in zip(first.shape, target.shape, strict=True))
+def _frame_alignments(judge: FrameJudge, model: AlignmentModel) -> dict[str, Alignment]:
     used: AlignmentModel = "none" if model == "none" else "shift"
-    return judge, Alignment(used, (-shift[0], -shift[1]), 0.0, (cut[0], cut[1]))
+    cut = (judge.cut_px[0] // 2, judge.cut_px[1] // 2)
+    return {
+        "second frame" if judge.n_frames == 2 else f"frame {number + 1}": Alignment(
+            used, (float(judge.shifts[number, 0]), float(judge.shifts[number, 1])), 0.0, cut
+        )
+        for number in range(1, judge.n_frames)
+    }
 
 
 def _noise_correlation(image: Micrograph) -> NDArray[np.floating] | None:
@@ -321,14 +352,15 @@ def _noise_correlation(image: Micrograph) -> NDArray[np.floating] | None:
     return np.asarray(estimate_noise(image).correlation)
 
 
-def _run(image: Micrograph, method: str, device: str) -> tuple[Float32, Cost]:
-    """Run a method, warm, and measure it."""
+def _run(images: Sequence[Micrograph], method: str, device: str) -> tuple[list[Float32], Cost]:
+    """Run a method, warm, on every image, and measure it on the first."""
     from everhart.restore import make_denoiser
 
     denoiser = make_denoiser(method, device=device)
-    denoiser(np.ascontiguousarray(image.field_of_view[:_WARM_UP_PX, :_WARM_UP_PX]))
-    restored, cost = measure(lambda: denoiser(image))
-    return np.asarray(restored.field_of_view, np.float32), cost
+    denoiser(np.ascontiguousarray(images[0].field_of_view[:_WARM_UP_PX, :_WARM_UP_PX]))
+    restored, cost = measure(lambda: denoiser(images[0]))
+    results = [restored, *(denoiser(image) for image in images[1:])]
+    return [np.asarray(result.field_of_view, np.float32) for result in results], cost
 
 
 def _scales(reference: Float32 | None) -> int:
