@@ -14,6 +14,7 @@ from everhart.noise.correlation import spectrum
 Float32 = NDArray[np.float32]
 
 NLM_REACH_PX = 10
+_WHITE = 0.05  # largest correlation of noise that counts as white
 _WAVELET = "db2"
 _LEVELS = 4
 _WINDOW_PX = 9  # of the local energy of wavelet coefficients
@@ -112,6 +113,22 @@ def wavelet(image: Float32, correlation: ArrayLike, *, strength: float) -> Float
     restored = pywt.iswt2(coefficients, _WAVELET, norm=True)
     height, width = image.shape
     return np.asarray(restored[margin : margin + height, margin : margin + width], np.float32)
+
+
+def bm3d(image: Float32, correlation: ArrayLike, *, strength: float) -> Float32:
+    """Collaborative filtering of alike blocks, for white or correlated noise."""
+    from everhart.restore.bm3d import bm3d as collaborative_filter
+
+    given = np.asarray(correlation, np.float64)
+    middle = tuple(n // 2 for n in given.shape)
+    others = np.abs(given).copy()
+    others[middle] = 0
+    # Correlations that are within the error of their estimate would cost half of the time again.
+    covariance = given if others.max() > _WHITE else None
+    lacking = [max(8 - n, 0) for n in image.shape]
+    padded = np.pad(image, [(0, n) for n in lacking], mode="symmetric") if any(lacking) else image
+    restored = collaborative_filter(padded, covariance, strength=strength)
+    return restored[: image.shape[0], : image.shape[1]]
 
 
 @functools.lru_cache(maxsize=32)

@@ -47,6 +47,7 @@ class _Method:
     candidates: Mapping[str, tuple[float, ...]]
     halo: Callable[[Mapping[str, float]], int]
     stabilise: bool = True
+    whole: bool = False  # run on the whole image, not in tiles
 
 
 _METHODS: Mapping[str, _Method] = {
@@ -78,6 +79,7 @@ _METHODS: Mapping[str, _Method] = {
         {"strength": (0.7, 1.0, 1.4, 2.0, 2.8)},
         lambda _: filters.WAVELET_HALO_PX,
     ),
+    "bm3d": _Method(filters.bm3d, {"strength": (0.8, 1.0, 1.25, 1.6)}, lambda _: 0, whole=True),
 }
 
 
@@ -105,6 +107,9 @@ def denoise_classical(
             the decay of weights, in standard deviations of the noise.
         ``tv``
             Total variation [3]_ (Rudin, Osher, Fatemi) of ``weight``, in standard deviations.
+        ``bm3d``
+            Collaborative filtering of blocks that look alike (:mod:`everhart.restore.bm3d`);
+            ``strength`` times the noise is taken out. Correlation of the noise is allowed for.
         ``wavelet``
             Undecimated wavelet shrinkage, the threshold of BayesShrink [4]_ at every
             coefficient times ``strength``; the noise of each subband from its correlation.
@@ -311,6 +316,8 @@ def _in_tiles(
     recipe: _Method, image: Float32, noise: NoiseEstimate, parameters: Mapping[str, float]
 ) -> Float32:
     run, halo = _bound(recipe, noise, parameters), recipe.halo(parameters)
+    if recipe.whole:
+        return run(image)
     out = np.empty_like(image)
     for rows in _spans(image.shape[0]):
         for columns in _spans(image.shape[1]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-CLASSICAL: Final = ("median", "gaussian", "bilateral", "nlm", "tv", "wavelet")
+CLASSICAL: Final = ("median", "gaussian", "bilateral", "nlm", "tv", "wavelet", "bm3d")
 """Denoisers that need no training."""
 
 SHIPPED: Final = ("sem-general",)
