@@ -111,7 +111,7 @@ def test_large_images_are_kept_manageable(rng):
 def test_second_frame_and_single_frame_say_so(frames, noisy):
     two = Page(render_html(compare(frames, ["median"]))).text
     assert "PSNR estimated from the other frames" in two
-    assert "every method restored frame 1, 2, 3 in turn, seeing no other" in two
+    assert "every method restored frames 1, 2, 3 in turn, seeing no other" in two
     assert "Place" in two
     one = Page(render_html(compare(noisy, ["median"]))).text
     assert "only the removed part can be judged" in one

@@ -327,12 +327,13 @@ def _notes(image: ImageComparison) -> list[str]:
 
 def _frames_words(frames: FrameJudgement) -> str:
     """Return who judged whom."""
+    what = "frames" if len(frames.restored) > 1 else "frame"
     numbers = ", ".join(str(number + 1) for number in frames.restored)
     far = float(np.abs(frames.drift_px).max())
     moved = f"laid on it by up to {far:.1f} px" if far else "taken as they lie"
     gains = np.asarray(frames.gains)
     return (
-        f"{frames.n_frames} frames of one field: every method restored frame {numbers}"
+        f"{frames.n_frames} frames of one field: every method restored {what} {numbers}"
         f"{' in turn' if len(frames.restored) > 1 else ''}, seeing no other, and the mean of "
         f"the others, {moved}, judged it; their contrast is {gains.min():.2f} to "
         f"{gains.max():.2f} times that of the first, and was matched. Rows of one place are tied."
