@@ -48,7 +48,15 @@ def test_the_names_are_those_of_the_command_line() -> None:
 
 # -- how good ---------------------------------------------------------------------------------
 # What each must gain over the noisy image, in dB; about 1 dB below what it does.
-GAINS = {"median": 4.0, "gaussian": 4.0, "bilateral": 5.0, "nlm": 7.5, "tv": 7.0, "wavelet": 7.5, "bm3d": 7.5}
+GAINS = {
+    "median": 4.0,
+    "gaussian": 4.0,
+    "bilateral": 5.0,
+    "nlm": 7.5,
+    "tv": 7.0,
+    "wavelet": 7.5,
+    "bm3d": 7.5,
+}
 
 
 @pytest.mark.parametrize("method", METHODS)
