@@ -34,7 +34,8 @@ def write_pictures(
     """
     from matplotlib.figure import Figure
 
-    from everhart.measure.circles import circles, failure_rate
+    from everhart.measure import failure_rate
+    from everhart.measure.circles import circles
     from everhart.studies.runner import denoiser_of
 
     rows = [row for row in study.rows if row.key in study.pictures]

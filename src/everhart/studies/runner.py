@@ -117,7 +117,8 @@ def _cell(
 
 def _judge(denoise: Denoiser, image: TestImage, input_frames: int) -> dict[str, float]:
     """Restore one test image and compare it with what it would be without noise."""
-    from everhart.measure.circles import circles, failure_rate
+    from everhart.measure import failure_rate
+    from everhart.measure.circles import circles
 
     given = image.frames[input_frames].pixels
     clean = image.clean[input_frames]
