@@ -29,7 +29,8 @@ def read(
     Parameters
     ----------
     path
-        The file: PNG, JPEG, BMP, NPY or TIFF.
+        The file, of any format in ``docs/formats.md``: TIFF of every microscope, PNG, JPEG, BMP,
+        NPY, MRC, DM3 and DM4, EMD, SER and EMI, Zarr, or one of these in an archive.
     pixel_size_nm
         Pixel size in nm, or ``(y, x)``, instead of what the file says.
     limits
