@@ -5,6 +5,7 @@
 The wafer of the ReNIn study (108 holes; one normal scene and two structurally different ones)
 under its microscope, one frame, at several doses, as it is and denoised. The full size of
 3072 x 2048 pixels is timed on one core; `--hough` times scikit-image's on the same image.
+`--limits` measures small holes, flat noise and the definitions of the edge instead.
 """
 
 from __future__ import annotations
@@ -105,6 +106,55 @@ def accuracy(seeds: int) -> list[str]:
     return lines
 
 
+def limits(seeds: int) -> list[str]:
+    """Measure where it ends: small holes in raw noise, flat noise, and the edge's definition."""
+    lines = ["| holes, px | scene | dose 1 | dose 4 | dose 16 |", "| --- | --- | --- | --- | --- |"]
+    for shape in ((256, 384), (512, 768)):
+        for name, kind in TEST_SCENES.items():
+            cells, size = [], 0.0
+            for dose in (1.0, 4.0, 16.0):
+                missed = false = total = 0
+                for seed in range(seeds):
+                    rng = np.random.default_rng([seed, int(dose)])
+                    scene = eh.simulate("nand", shape=shape, rng=rng, kind=kind)  # type: ignore[operator]
+                    truth = scene.truth.tables["holes"]
+                    size = float(truth.diameter_px.mean())
+                    rate = failure_rate(circles(at_dose(dose).expose(scene, rng, 1)), truth)
+                    missed += rate.undetected
+                    false += rate.false_detections
+                    total += len(truth)
+                cells.append(f"{100 * missed / total:.1f} % + {false / seeds:.1f}")
+            lines.append(f"| {size:.0f} | {name} | " + " | ".join(cells) + " |")
+    found = np.zeros(5, int)
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        noise = np.clip(np.rint(rng.normal(128, 30, (512, 768))), 0, 255).astype(np.uint8)
+        smooth = [cv2.GaussianBlur(noise, (0, 0), sigma) for sigma in (2, 4)]
+        images = [noise, cv2.medianBlur(noise, 3), *smooth, cv2.fastNlMeansDenoising(noise, h=30)]
+        found += [len(circles(image)) for image in images]
+    lines += [
+        "",
+        f"circles in 12 images of flat noise (raw, median, Gaussian 2 and 4, nlm): {found}",
+    ]
+    for shape in ((1024, 1536), (2048, 3072)):
+        for kind in ("normal", {"oval": 0.5, "dented": 0.5}):
+            rng = np.random.default_rng(1)
+            scene = eh.simulate("nand", shape=shape, rng=rng, kind=kind)  # type: ignore[operator]
+            truth = scene.truth.tables["holes"]
+            for blur in (0, 2):
+                image = cv2.GaussianBlur(scene.image, (0, 0), blur) if blur else scene.image
+                words = []
+                for edge in ("profile", "steepest"):
+                    seen = circles(image, edge=edge)  # type: ignore[arg-type]
+                    a, b = failure_rate(seen, truth).pairs.T
+                    error = seen.radius_px.to_numpy()[a] - truth.diameter_px.to_numpy()[b] / 2
+                    far = [seen[n].to_numpy()[a] - truth[n].to_numpy()[b] for n in ("y_px", "x_px")]
+                    worst = float(np.hypot(*far).max())
+                    words.append(f"{edge} {error.mean():+.2f} px, worst centre {worst:.2f} px")
+                lines.append(f"{shape}, {kind}, blur {blur}: radius by {'; '.join(words)}")
+    return lines
+
+
 def hough() -> str:
     """Time scikit-image's circular Hough transform over 26 radii around the true one."""
     from skimage.feature import canny
@@ -134,8 +184,12 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--hough", action="store_true")
+    parser.add_argument("--limits", action="store_true", help="only where it ends")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
+    if arguments.limits:
+        print("\n".join(limits(arguments.seeds)))
+        return
     lines = [
         f"{date.today()}, {platform.machine()}, one core, seeds 0 to {arguments.seeds - 1}",
         "",
