@@ -60,7 +60,9 @@ def stabilised(x: Tensor, gain: Tensor, variance: Tensor) -> Tensor:
     1.0
     """
     c = stabilised_variance(gain, variance)
-    root = torch.sqrt((gain * x + c).clamp(min=0))
+    # Not cut off at 0, where the root has no finite slope: its product with the slope 0 of the
+    # cut would be no number, and end a training on images with dark, noisy parts.
+    root = torch.sqrt((gain * x + c).clamp(min=1e-12))
     # 2 sqrt(c) / gain * (root - sqrt(c)), without the division by gain; where the argument of the
     # root is cut off, so is x.
     cut = torch.maximum(x, -c / gain.clamp(min=1e-12))
