@@ -81,8 +81,11 @@ def run_cell(scene_name: str, dose: float, noise: str, seed: int, size: int) -> 
     correlation = np.asarray(estimate_noise(frames[0]).correlation)
     true, true_blocks, estimated, whiteness = {}, {}, {}, {}
     for method in (NOISY, *METHODS):
-        restore = (lambda image: image) if method == NOISY else make_denoiser(method, device="cpu")
-        pictures = [np.asarray(restore(frames[number]), np.float32) for number in turns]
+        inputs = [frames[number] for number in turns]
+        if method != NOISY:
+            denoiser = make_denoiser(method, device="cpu")
+            inputs = [np.asarray(denoiser(frame)) for frame in inputs]
+        pictures = [frame.astype(np.float32) for frame in inputs]
         errors = [
             (picture - shots[number][1]).astype(np.float64)[region] ** 2
             for picture, number, region in zip(pictures, turns, judge.regions, strict=True)
@@ -156,16 +159,18 @@ def tables(cells: list[Cell]) -> list[str]:
     for kind, values in taus.items():
         lines.append(f"| Kendall's tau, mean (lowest): {kind} | {np.mean(values):.3f} "
                      f"({min(values):.2f}) |")  # fmt: skip
-        right = sum(totals[f"{kind}: pairs in true order"])
-        count = sum(totals[f"{kind}: pairs"])
-        lines.append(f"| pairs in true order: {kind} | {right} of {count} ({right / count:.1%}) |")
-    declared = sum(totals["declared"])
+        correct = sum(totals[f"{kind}: pairs in true order"])
+        tried = sum(totals[f"{kind}: pairs"])
+        share = correct / tried
+        lines.append(f"| pairs in true order: {kind} | {correct} of {tried} ({share:.1%}) |")
+    told = sum(totals["declared"])
     pairs = sum(totals["frames: pairs"])
-    wrong, apart = totals["declared and wrong"], totals["declared, wrong, and truly apart"]
+    misled = sum(totals["declared and wrong"])
+    clearly = sum(totals["declared, wrong, and truly apart"])
     lines += [
-        f"| pairs declared different | {declared} of {pairs} ({declared / pairs:.1%}) |",
-        f"| ... in the wrong order | {sum(wrong)} ({sum(wrong) / declared:.2%}) |",
-        f"| ... and truly apart by two standard errors | {sum(apart)} |",
+        f"| pairs declared different | {told} of {pairs} ({told / pairs:.1%}) |",
+        f"| ... in the wrong order | {misled} ({misled / told:.2%}) |",
+        f"| ... and truly apart by two standard errors | {clearly} |",
         f"| (estimate - truth) / standard error: mean, standard deviation | "
         f"{np.mean(pulls):+.2f}, {np.std(pulls):.2f} |",
     ]

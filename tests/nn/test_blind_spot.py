@@ -168,3 +168,14 @@ def test_pge_net_learns_the_noise_without_truth() -> None:
     for level in (-1.4, 0.0, 1.4):
         truth = gain * (level + 2) + readout
         assert alpha_found * level + beta_found == pytest.approx(truth, rel=0.2)
+
+
+@pytest.mark.parametrize("filters", [24, 32])
+def test_gradients_in_bfloat16_are_numbers(filters: int) -> None:
+    torch.manual_seed(0)
+    net = FBINet(FBINetConfig(layers=17, filters=filters, out_channels=2))
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with torch.autocast("cpu", torch.bfloat16):
+        out = net(torch.randn(1, 1, 64, 64))
+    out.float().square().mean().backward()
+    assert all(torch.isfinite(p.grad).all() for p in net.parameters() if p.grad is not None)

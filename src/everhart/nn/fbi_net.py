@@ -156,7 +156,14 @@ class _TapConv(nn.Conv2d):
         nn.init.zeros_(self.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self._conv_forward(x, self.weight * self.taps, self.bias)
+        weight = self.weight * self.taps
+        if x.device.type == "cpu" and self.out_channels % 16:
+            # Torch 2.13 on processors: the bfloat16 gradient of a dilated convolution of, say, 24
+            # maps is no number, or the process dies.
+            with torch.autocast("cpu", enabled=False):
+                exact: Tensor = self._conv_forward(x.float(), weight, self.bias)
+            return exact
+        out: Tensor = self._conv_forward(x, weight, self.bias)
         return out
 
 

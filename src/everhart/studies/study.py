@@ -69,7 +69,7 @@ SCALES: Mapping[str, Scale] = {
             seeds=3,
             unet=_settings({"kind": "unet", "widths": [32, 64, 128]}, 1500, 8, 128, **_ONE_THREAD),
             fbi_net=_settings(
-                {"kind": "fbi_net", "layers": 17, "filters": 24}, 600, 2, 128, **_ONE_THREAD
+                {"kind": "fbi_net", "layers": 17, "filters": 32}, 600, 2, 128, **_ONE_THREAD
             ),
             fixed_crops=24,
         ),
