@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -345,18 +346,23 @@ def test_the_error_is_that_against_the_truth(white: tuple[Path, list[np.ndarray]
 
 
 @pytest.mark.parametrize(
-    "network",
+    "make",
     [
-        RestorationFBINet(RestorationFBINetConfig(layers=5, filters=4)),
-        RestorationFBINet(RestorationFBINetConfig(layers=4, filters=4, output="affine")),
-        RestorationFBINet(RestorationFBINetConfig(layers=4, filters=4, output="anscombe")),
-        RestorationN2NUNet(RestorationN2NUNetConfig(filters=4, levels=3)),
-        RestorationUNet(RestorationUNetConfig(widths=(4, 8), mask_plane=True, edge_plane=True)),
+        lambda: RestorationFBINet(RestorationFBINetConfig(layers=5, filters=4)),
+        lambda: RestorationFBINet(RestorationFBINetConfig(layers=4, filters=4, output="affine")),
+        lambda: RestorationFBINet(RestorationFBINetConfig(layers=4, filters=4, output="anscombe")),
+        lambda: RestorationN2NUNet(RestorationN2NUNetConfig(filters=4, levels=3)),
+        lambda: RestorationUNet(
+            RestorationUNetConfig(widths=(4, 8), mask_plane=True, edge_plane=True)
+        ),
     ],
     ids=["fbi", "affine", "anscombe", "n2n", "unet"],
 )
-def test_tiled_equals_untiled(network: Any) -> None:
-    denoiser = LearnedDenoiser(network, device="cpu", precision="fp32")
+def test_tiled_equals_untiled(make: Callable[[], Any]) -> None:
+    torch.manual_seed(0)
+    denoiser = LearnedDenoiser(make(), device="cpu", precision="fp32")
     image = np.random.default_rng(0).normal(size=(201, 170)).astype(np.float32)
     whole = denoiser.denoise(image, tile_px=10_000)
-    assert np.abs(denoiser.denoise(image, tile_px=90) - whole).max() <= 1e-5
+    # Weights at random may amplify: the rounding is a share of the largest value.
+    limit = 1e-5 * max(1.0, float(np.abs(whole).max()))
+    assert np.abs(denoiser.denoise(image, tile_px=90) - whole).max() <= limit

@@ -23,12 +23,18 @@ __all__ = ["FileInfo", "GreyLevels", "NoiseLine", "info"]
 class GreyLevels(NamedTuple):
     """Grey levels of the field of view, without the data bar.
 
-    Parameters
+    Attributes
     ----------
-    smallest, mean, largest
+    smallest
         Of the finite pixels; None if there are none.
-    saturated_low, saturated_high
-        Share of the pixels that are clipped at the black and at the white end.
+    mean
+        Of the finite pixels; None if there are none.
+    largest
+        Of the finite pixels; None if there are none.
+    saturated_low
+        Share of the pixels that are clipped at the black end.
+    saturated_high
+        Share of the pixels that are clipped at the white end.
     not_finite
         Share of the pixels that are NaN or infinite.
     """
@@ -44,12 +50,14 @@ class GreyLevels(NamedTuple):
 class NoiseLine(NamedTuple):
     """The noise of the first frame, in short.
 
-    Parameters
+    Attributes
     ----------
     sigma
         Standard deviation in grey levels.
-    correlation_x, correlation_y
-        Correlation of neighbours along the scan line and across it.
+    correlation_x
+        Correlation of neighbours along the scan line.
+    correlation_y
+        Correlation of neighbours across the scan lines.
     signal_dependent
         Whether it grows with the signal.
     """

@@ -161,7 +161,7 @@ class _TapConv(nn.Conv2d):
             # Torch 2.13 on processors: the bfloat16 gradient of a dilated convolution of, say, 24
             # maps is no number, or the process dies.
             with torch.autocast("cpu", enabled=False):
-                exact: Tensor = self._conv_forward(x.float(), weight, self.bias)
+                exact: Tensor = self._conv_forward(x.to(weight.dtype), weight, self.bias)
             return exact
         out: Tensor = self._conv_forward(x, weight, self.bias)
         return out
