@@ -67,9 +67,9 @@ SCALES: Mapping[str, Scale] = {
             "cpu",
             shape=(1024, 1536),
             seeds=3,
-            unet=_settings({"kind": "unet", "widths": [32, 64, 128]}, 1500, 8, 128, **_ONE_THREAD),
+            unet=_settings({"kind": "unet", "widths": [24, 48, 96]}, 1000, 8, 128, **_ONE_THREAD),
             fbi_net=_settings(
-                {"kind": "fbi_net", "layers": 17, "filters": 32}, 600, 2, 128, **_ONE_THREAD
+                {"kind": "fbi_net", "layers": 11, "filters": 16}, 600, 2, 128, **_ONE_THREAD
             ),
             fixed_crops=24,
         ),
