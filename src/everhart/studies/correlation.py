@@ -62,7 +62,7 @@ class CorrelationStudy:
         _draw(correlation, results / "correlation.png")
         cells = []
         for seed in range(seeds if seeds is not None else scale.seeds):
-            for method in ("noisy", "median", "sem-general", *_BLIND):
+            for method in ("noisy", "median", "bm3d", "sem-general", *_BLIND):
                 path = results / f"{method}_{seed}.json"
                 if not path.is_file():
                     progress(f"{self.name}: {method}, seed {seed}")

@@ -59,18 +59,13 @@ def write_pictures(
         figure = Figure(figsize=(3.2 * columns, 3.5 * lines), layout="constrained", dpi=110)
         crop = _crop(image.clean[1].shape)
         rows_px, columns_px = crop
-        extent = (columns_px.start, columns_px.stop, rows_px.stop, rows_px.start)
-        extent = tuple(edge - 0.5 for edge in extent)
+        extent = tuple(
+            edge - 0.5 for edge in (columns_px.start, columns_px.stop, rows_px.stop, rows_px.start)
+        )
         low, high = np.percentile(image.clean[1], (0.5, 99.5))
         margin = 0.15 * (high - low)
         for number, (title, pixels, found) in enumerate(shown):
             axes = figure.add_subplot(lines, columns, number + 1)
-            extent = (
-                crop[1].start - 0.5,
-                crop[1].stop - 0.5,
-                crop[0].stop - 0.5,
-                crop[0].start - 0.5,
-            )
             axes.imshow(
                 pixels[crop], cmap="gray", vmin=low - margin, vmax=high + margin, extent=extent
             )

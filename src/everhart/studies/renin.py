@@ -85,9 +85,9 @@ _TABLE_2 = Study(
     orderings=[
         Ordering("renin", "n2n", "different psnr_db"),
         Ordering("renin-fixed", "n2n-fixed", "different psnr_db", paper=5.99),
-        Ordering("renin-fixed", "n2n-fixed", "different failure_percent", paper=99.1),
+        Ordering("renin-fixed", "n2n-fixed", "different hough_failure_percent", paper=99.1),
         Ordering("renin-random-fixed", "n2n-fixed", "different psnr_db"),
-        Ordering("renin-random-fixed", "n2n-fixed", "different failure_percent"),
+        Ordering("renin-random-fixed", "n2n-fixed", "different hough_failure_percent"),
         Ordering("renin-random", "n2n", "different psnr_db"),
         Ordering("renin", "supervised", "normal psnr_db", paper=-0.61, within=0.61),
         Ordering("renin-random", "supervised", "normal psnr_db", within=0.61),

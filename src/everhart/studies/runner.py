@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from everhart.io.atomic import write_text
 from everhart.metrics import psnr, ssim
+from everhart.studies.hough import hough_circles
 from everhart.studies.study import Progress, Row, Scale, Study
 from everhart.studies.wafer import TestImage, Wafer, make_wafer
 
@@ -103,16 +104,20 @@ def denoiser_of(row: Row, scale: Scale, wafer: Wafer, models: Path, seed: int) -
 def _cell(
     row: Row, scale: Scale, wafer: Wafer, images: list[TestImage], models: Path, seed: int
 ) -> dict[str, Any]:
-    start = time.process_time()
     denoise = denoiser_of(row, scale, wafer, models, seed)
-    trained = time.process_time()
     figures = {image.name: _judge(denoise, image, row.input_frames) for image in images}
-    return {
-        "row": row.key,
-        "seed": seed,
-        "training_cpu_s": round(trained - start, 1),
-        "figures": figures,
-    }
+    seconds = _training_cpu_s(row, scale, wafer, models, seed)
+    return {"row": row.key, "seed": seed, "training_cpu_s": seconds, "figures": figures}
+
+
+def _training_cpu_s(row: Row, scale: Scale, wafer: Wafer, models: Path, seed: int) -> float:
+    """Return what the training cost, whichever study did it."""
+    from everhart.training.model_file import read_header
+
+    if row.recipe is None:
+        return 0.0
+    card = read_header(_trained(row, scale, wafer, models, seed)).card
+    return round(60 * float(card.metrics["cpu_minutes"]), 1)
 
 
 def _judge(denoise: Denoiser, image: TestImage, input_frames: int) -> dict[str, float]:
@@ -126,11 +131,14 @@ def _judge(denoise: Denoiser, image: TestImage, input_frames: int) -> dict[str, 
     restored = np.asarray(denoise(given))
     seconds = time.process_time() - start
     found = failure_rate(circles(restored), image.holes)
+    by_hough = failure_rate(hough_circles(restored, image.holes["diameter_px"]), image.holes)
     return {
         "psnr_db": psnr(restored.astype(np.float64), clean, data_range=_DATA_RANGE),
         "ssim": ssim(restored.astype(np.float64), clean, data_range=_DATA_RANGE),
         "failure_percent": 100 * found.failure_rate,
         "false_circles": float(found.false_detections),
+        "hough_failure_percent": 100 * by_hough.failure_rate,
+        "hough_false_circles": float(by_hough.false_detections),
         "cpu_s": seconds,
     }
 

@@ -11,18 +11,27 @@ from everhart.studies.study import Ordering, Study
 
 __all__ = ["markdown", "outcome", "summary"]
 
-_HIGHER_IS_BETTER = {"psnr_db": True, "ssim": True, "failure_percent": False}
+_HIGHER_IS_BETTER = {
+    "psnr_db": True,
+    "ssim": True,
+    "failure_percent": False,
+    "hough_failure_percent": False,
+}
 _FORMATS = {
     "psnr_db": "{:.2f}",
     "ssim": "{:.3f}",
     "failure_percent": "{:.1f}",
     "false_circles": "{:.1f}",
+    "hough_failure_percent": "{:.1f}",
+    "hough_false_circles": "{:.1f}",
 }
 _NAMES = {
     "psnr_db": "PSNR (dB)",
     "ssim": "SSIM",
     "failure_percent": "failure rate (%)",
     "false_circles": "false circles",
+    "hough_failure_percent": "missed by Hough (%)",
+    "hough_false_circles": "false by Hough",
 }
 _DIFFERENT = "different"
 
