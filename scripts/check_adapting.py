@@ -4,7 +4,7 @@ For each simulated microscope outside of the range that `sem-general` was traine
 frames of one field of a scene, `examples/adapt.yaml` on them, and the PSNR against the truth on
 other fields, before and after.
 
-    python scripts/check_adapting.py -o runs/adapting [--microscopes coarse,...] [--minutes 3]
+    python scripts/check_adapting.py -o runs/adapting [--microscopes few-electrons,...] [--seeds 3]
 """
 
 from __future__ import annotations
@@ -62,12 +62,13 @@ def expose(folder: Path, microscope: Microscope, scene: str, seed: int, frames: 
         write(image, folder / f"F01_{number:03d}.tif", overwrite=True)
 
 
-def judge(method: str, microscope: Microscope, scenes: list[str]) -> dict[str, float]:
+def judge(method: str, microscope: Microscope, scenes: list[str], seed: int) -> dict[str, float]:
     """Return the PSNR against the truth, in dB, on a field of each scene that was not used."""
     denoise, figures = make_denoiser(method), {}
     for number, scene in enumerate(scenes):
-        rng = np.random.default_rng([900 + number, 2])
-        field = simulate(scene, shape=(512, 512), seed=900 + number)
+        place = 900 + 10 * seed + number
+        rng = np.random.default_rng([place, 2])
+        field = simulate(scene, shape=(512, 512), seed=place)
         image, clean = microscope.expose(field, rng, return_clean=True)
         restored = np.asarray(denoise(image.pixels.astype(np.float32)), np.float64)
         figures[f"{scene} {number}"] = psnr(restored, clean.pixels, data_range=255)
@@ -83,19 +84,21 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--fields", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=3.0)
+    parser.add_argument("--seeds", type=int, default=1)
     words = parser.parse_args()
     results: dict[str, Any] = {}
-    for name in words.microscopes.split(","):
-        microscope, folder = MICROSCOPES[name](), words.output / name
+    cases = [(n, s) for s in range(words.seeds) for n in words.microscopes.split(",")]
+    for name, seed in cases:
+        microscope, folder = MICROSCOPES[name](), words.output / f"{name}-{seed}"
         for field in range(words.fields):
-            expose(
-                folder / "frames" / f"field_{field}", microscope, words.scene, field, words.frames
-            )
+            place = folder / "frames" / f"field_{field}"
+            expose(place, microscope, words.scene, 10 * seed + field, words.frames)
         start = time.process_time()
         model = train(
             CONFIG,
             folder / "run",
             [
+                f"seed={seed}",
                 f"data.0.folder={folder / 'frames'}",
                 f"validation.0.folder={folder / 'frames'}",
                 f"optimiser.max_cpu_minutes={words.minutes}",
@@ -103,11 +106,12 @@ def main() -> None:
         )
         minutes = (time.process_time() - start) / 60
         scenes = [words.scene, words.scene, "lines", "particles"]
-        before = judge("sem-general", microscope, scenes)
-        after = judge(str(model), microscope, scenes)
+        before = judge("sem-general", microscope, scenes, seed)
+        after = judge(str(model), microscope, scenes, seed)
         gains = {field: round(after[field] - before[field], 2) for field in before}
-        results[name] = {"cpu_minutes": round(minutes, 2), "before_db": before, "gain_db": gains}
-        print(f"{name}: {minutes:.1f} CPU-minutes, gains {gains}")
+        key = f"{name}, seed {seed}"
+        results[key] = {"cpu_minutes": round(minutes, 2), "before_db": before, "gain_db": gains}
+        print(f"{key}: {minutes:.1f} CPU-minutes, gains {gains}", flush=True)
         text = json.dumps(results, indent=2) + "\n"
         (words.output / "results.json").write_text(text, encoding="utf-8")
 
