@@ -35,6 +35,9 @@ COMMANDS: Final[dict[str, CommandSource]] = {
     "align": CommandSource(
         "everhart.cli.align", "align", "Lay frames of one field of view on each other."
     ),
+    "measure": CommandSource(
+        "everhart.cli.measure", "measure", "Measure holes and more, in nm with uncertainty."
+    ),
     "simulate": CommandSource(
         "everhart.cli.simulate", "simulate", "Make images with exact truth beside them."
     ),

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from everhart.cli.options import Inputs, JsonPath, Overwrite
-from everhart.cli.outputs import check_outputs, make_folder, write_json
+from everhart.cli.outputs import check_outputs, make_folder, plan_pictures, write_json
 from everhart.cli.progress import track
 from everhart.cli.run import describe, say_error
 from everhart.errors import UsageError
@@ -58,7 +58,8 @@ def noise(
             "between frames; give one of them."
         )
     groups = [sources] if frames else [[source] for source in sources]
-    pictures = _pictures(picture, groups)
+    firsts = [group[0] for group in groups]
+    pictures = plan_pictures("--map", picture, firsts, (".png", ".pdf", ".svg"))
     involved = [*sources, *([reference] if reference else [])]
     check_outputs([json_path], overwrite=overwrite, inputs=involved)
     in_folder = picture is not None and len(groups) > 1
@@ -111,26 +112,3 @@ def _diagnose(
         "picture": None if picture is None else str(picture),
         **report.to_dict(),
     }
-
-
-def _pictures(picture: Path | None, groups: list[list[Path]]) -> list[Path | None]:
-    """Return where the picture of each group goes."""
-    suffixes = (".png", ".pdf", ".svg")
-    if picture is None:
-        return [None] * len(groups)
-    if len(groups) == 1:
-        if picture.suffix.lower() not in suffixes:
-            raise UsageError(
-                f"--map {picture} was given: its name must end in {', '.join(suffixes)}."
-            )
-        return [picture]
-    if picture.suffix.lower() in suffixes and not picture.is_dir():
-        raise UsageError(
-            f"--map {picture} was given for {len(groups)} images: give a folder for their pictures."
-        )
-    targets = [picture / f"{group[0].stem}.png" for group in groups]
-    if len({str(path).casefold() for path in targets}) < len(targets):
-        raise UsageError(
-            "Two of the images have the same name: diagnose them one folder at a time."
-        )
-    return list(targets)

@@ -107,6 +107,8 @@ def _option(name: str, annotation: Any, field: Any) -> Any:
         declaration = f"{declaration}/--no-{name.replace('_', '-')}"
     elif get_origin(annotation) in (tuple, list) and get_args(annotation)[0] is str:
         annotation = str  # names with commas between them
+    elif any(get_origin(part) is tuple for part in get_args(annotation)):
+        annotation = str | None  # numbers with commas between them, or nothing
     default_words = extra.get("default_words")
     option = typer.Option(
         declaration,

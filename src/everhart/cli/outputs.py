@@ -10,7 +10,15 @@ from typing import Any, NamedTuple
 
 from everhart.errors import EverhartError, UsageError
 
-__all__ = ["Task", "check_outputs", "is_folder", "make_folder", "plan_image_outputs", "write_json"]
+__all__ = [
+    "Task",
+    "check_outputs",
+    "is_folder",
+    "make_folder",
+    "plan_image_outputs",
+    "plan_pictures",
+    "write_json",
+]
 
 
 class Task(NamedTuple):
@@ -170,6 +178,54 @@ def make_folder(folder: Path) -> None:
             f"The folder {folder} could not be made ({error.strerror}): choose one that you may "
             "write to."
         ) from error
+
+
+def plan_pictures(
+    option: str, picture: Path | None, sources: Sequence[Path], suffixes: Sequence[str]
+) -> list[Path | None]:
+    """Decide where the picture of each input goes.
+
+    Parameters
+    ----------
+    option
+        The option that asked for pictures, for the messages, such as ``"--map"``.
+    picture
+        A file for one input, a folder for several; None for no pictures.
+    sources
+        The inputs, which pictures in a folder are named after.
+    suffixes
+        What the name of one picture may end in; in a folder the first is taken.
+
+    Returns
+    -------
+    list of Path or None
+        One for each input.
+
+    Raises
+    ------
+    UsageError
+        If the name is not one of a picture, or not one of a folder, or two would be the same.
+    """
+    if picture is None:
+        return [None] * len(sources)
+    if len(sources) == 1:
+        if picture.suffix.lower() not in suffixes:
+            raise UsageError(
+                f"{option} {picture} was given: its name must end in {', '.join(suffixes)}."
+            )
+        return [picture]
+    if picture.suffix.lower() in suffixes and not picture.is_dir():
+        raise UsageError(
+            f"{option} {picture} was given for {len(sources)} images: give a folder for their "
+            "pictures."
+        )
+    targets = [picture / f"{source.stem}{suffixes[0]}" for source in sources]
+    if len({str(path).casefold() for path in targets}) < len(targets):
+        raise UsageError(
+            "Two of the images have the same name, and so would their pictures: give the images "
+            "one folder at a time."
+        )
+    return list(targets)
 
 
 def write_json(path: Path, document: Mapping[str, Any], *, overwrite: bool) -> None:

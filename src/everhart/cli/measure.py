@@ -1,0 +1,229 @@
+"""``everhart measure``: one command for each kind of measurement."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from everhart.cli.options import Inputs, JsonPath, Overwrite, PixelSize, with_parameters_of
+from everhart.cli.outputs import check_outputs, make_folder, plan_pictures, write_json
+from everhart.cli.progress import track
+from everhart.cli.run import describe, say_error
+from everhart.errors import UsageError
+from everhart.micrograph import Micrograph, __version__
+from everhart.operations import OPERATIONS
+from everhart.operations.base import Operation
+from everhart.operations.measurements import MEASUREMENTS, PREFIX
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from everhart.measure.result import Measurement
+
+measure = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Measure, in nm with uncertainty.\n\n"
+    "Example: everhart measure holes image.tif -o holes.csv --overlay holes.png",
+)
+
+
+@measure.callback()
+def _group() -> None:
+    """Keep the kind as a word of its own, however many kinds there are."""
+
+
+_HELP = """{summary}
+
+One row an object; units in the column names, and beside an estimate its standard deviation
+(_sd). The data bar is left out. Without a pixel size nothing is measured in nm: give it, or
+ask for --unit px.
+
+\b
+Examples:
+  everhart measure {kind} image.tif -o {kind}.csv --json summary.json
+  everhart measure {kind} lot7/ -o lot7.csv --overlay lot7-drawn --pixel-size-nm 0.8
+"""
+
+
+def _command(operation: Operation[Any], kind: str) -> Callable[..., None]:
+    """Make the command of one kind, with the options of its operation."""
+    compares = "reference" in operation.roles
+
+    def run(
+        inputs: Inputs,
+        output: Annotated[
+            Path, typer.Option("--output", "-o", metavar="TABLE.csv", help="The table.")
+        ],
+        overlay: Annotated[
+            Path | None,
+            typer.Option(
+                metavar="OUT.png",
+                help="Draw what was measured over the image; for several images, a folder.",
+            ),
+        ] = None,
+        reference: Path | None = None,
+        overwrite: Overwrite = False,
+        pixel_size_nm: PixelSize = None,
+        json_path: JsonPath = None,
+        **parameters: Any,
+    ) -> None:
+        if reference is not None and not compares:
+            raise UsageError(f"--reference was given: {kind} are measured without one; leave it.")
+        _measure(
+            operation, kind, inputs, output, overlay, reference, overwrite, pixel_size_nm,
+            json_path, parameters,
+        )  # fmt: skip
+
+    # What is known here only cannot be said in the signature, which is evaluated elsewhere.
+    option = typer.Option(metavar="FILE", help="An image to compare with.", hidden=not compares)
+    run.__annotations__["reference"] = Annotated[Path | None, option]
+    run.__doc__ = _HELP.format(kind=kind, summary=operation.summary)
+    return with_parameters_of(operation)(run)
+
+
+for _operation in MEASUREMENTS:
+    _kind = _operation.name.removeprefix(PREFIX)
+    measure.command(_kind)(_command(OPERATIONS[_operation.name], _kind))
+
+
+def _measure(
+    operation: Operation[Any],
+    kind: str,
+    inputs: list[str],
+    output: Path,
+    overlay: Path | None,
+    reference: Path | None,
+    overwrite: bool,
+    pixel_size_nm: float | None,
+    json_path: Path | None,
+    parameters: dict[str, Any],
+) -> None:
+    from everhart.io import image_paths, read
+
+    checked = operation.check(parameters)
+    sources = image_paths(inputs)
+    if output.suffix.lower() != ".csv":
+        raise UsageError(f"The output {output} was given: a table is written as .csv.")
+    if reference is not None and not reference.is_file():
+        raise UsageError(f"--reference {reference} does not exist: give an image file.")
+    involved = [*sources, *([reference] if reference else [])]
+    check_outputs([output], overwrite=overwrite, inputs=involved)
+    check_outputs([json_path], overwrite=overwrite, inputs=involved, others=[output])
+    pictures = plan_pictures("--overlay", overlay, sources, (".png",))
+    in_folder = overlay is not None and len(sources) > 1
+    check_outputs(
+        pictures,
+        overwrite=overwrite,
+        inputs=involved,
+        others=[output, json_path],
+        in_new_folder=in_folder,
+    )
+    roles = {}
+    if reference is not None:
+        roles["reference"] = read(reference, pixel_size_nm=pixel_size_nm).crop_data_bar()
+    measure_one = operation.prepare(checked)
+    if in_folder and overlay is not None:
+        make_folder(overlay)
+
+    names = _names(sources)
+    measured: list[tuple[str, Measurement]] = []
+    records: list[dict[str, Any]] = []
+    failures = 0
+    for source, name, picture in zip(track(sources, kind), names, pictures, strict=True):
+        try:
+            image = read(source, pixel_size_nm=pixel_size_nm)
+            (found,) = measure_one([image.crop_data_bar()], roles).measurements
+            if picture is not None:
+                from everhart.measure.overlay import write_overlay
+
+                write_overlay(image, found, picture, overwrite=overwrite)
+        except Exception as error:  # a batch goes on after a file that fails
+            if len(sources) == 1:
+                raise
+            failures += 1
+            say_error(f"{name}: {describe(error)}")
+            records.append({"input": str(source), "error": describe(error)})
+            continue
+        measured.append((name, found))
+        records.append(_record(source, image, found, picture))
+        rows = len(found.table)
+        typer.echo(f"{name}: {rows} row{'s' * (rows != 1)} of {kind}", err=True)
+    if measured:
+        for path, table in _tables(measured, output).items():
+            _write_table(table, path, overwrite=overwrite)
+    if json_path is not None:
+        document = {
+            "operation": operation.name,
+            "version": __version__,
+            "parameters": checked.model_dump(),
+            "reference": None if reference is None else _file(reference),
+            "output": str(output) if measured else None,
+            "images": records,
+        }
+        write_json(json_path, document, overwrite=overwrite)
+    if failures:
+        raise typer.Exit(1)
+
+
+def _names(sources: Sequence[Path]) -> list[str]:
+    """Return what the column `file` says: the name, or the path where names are not unique."""
+    names = [source.name for source in sources]
+    return names if len(set(names)) == len(names) else [str(source) for source in sources]
+
+
+def _tables(measured: Sequence[tuple[str, Measurement]], output: Path) -> dict[Path, pd.DataFrame]:
+    """Join the tables of all inputs; further ones get the name of the first and their own."""
+    import pandas as pd
+
+    parts: dict[Path, list[pd.DataFrame]] = {}
+    for name, found in measured:
+        beside = {output.with_name(f"{output.stem}_{k}.csv"): t for k, t in found.tables.items()}
+        for path, table in {output: found.table, **beside}.items():
+            named = table.copy()
+            named.insert(0, "file", pd.Series([name] * len(table), index=table.index, dtype=object))
+            parts.setdefault(path, []).append(named)
+    joined = {}
+    for path, tables in parts.items():
+        filled = [table for table in tables if len(table)] or tables[:1]
+        joined[path] = pd.concat(filled, ignore_index=True)
+    return joined
+
+
+def _write_table(table: pd.DataFrame, path: Path, *, overwrite: bool) -> None:
+    from everhart.io.atomic import write_text
+
+    # Nine digits are more than any measurement has, and none of the noise of the last bits.
+    write_text(path, table.to_csv(index=False, float_format="%.9g"), overwrite=overwrite)
+
+
+def _file(path: Path) -> dict[str, Any]:
+    """Return the name of a file and the hash of what is in it."""
+    entry: dict[str, Any] = {"input": str(path), "sha256": None}
+    if path.is_file():  # an image may be a folder, as of Zarr
+        with path.open("rb") as stream:
+            entry["sha256"] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return entry
+
+
+def _record(
+    source: Path, image: Micrograph, found: Measurement, picture: Path | None
+) -> dict[str, Any]:
+    own = image.metadata.get("everhart")
+    return {
+        **_file(source),
+        "shape": list(image.shape),
+        "dtype": str(image.dtype),
+        "data_bar_rows": image.data_bar_rows,
+        "pixel_size_nm": image.pixel_size_nm,
+        "pixel_size_source": own.get("pixel_size_source") if isinstance(own, dict) else None,
+        "history": [entry.to_dict() for entry in image.history],
+        "overlay": None if picture is None else str(picture),
+        "rows": len(found.table),
+        "summary": dict(found.summary),
+    }
