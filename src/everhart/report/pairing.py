@@ -310,26 +310,37 @@ def _without_suffix(name: str) -> str:
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    """Return the images of a folder and its sub-folders; an image that is a folder is one."""
+    found = _searched(folder)
+    if not found:
+        raise UsageError(
+            f"The folder {folder} and its sub-folders hold no images: give a folder, a pattern or "
+            "files of images."
+        )
+    return found
+
+
+def _searched(folder: Path) -> list[Path]:
+    """Return the images of a folder, then of its sub-folders; a folder can be one image."""
     from everhart.io import image_paths
 
-    found: dict[Path, None] = {}
-    first: UsageError | None = None
-    for place in [folder, *sorted(_folders(folder))]:
-        try:
-            found |= dict.fromkeys(image_paths(place))
-        except UsageError as error:  # no image in this one
-            first = first or error
-    if not found and first is not None:
-        raise first
-    return list(found)
-
-
-def _folders(folder: Path) -> Iterable[Path]:
-    for path in folder.iterdir():
-        if path.is_dir() and not path.name.startswith(".") and not path.name.endswith(".cells"):
-            yield path
-            yield from _folders(path)
+    try:
+        found = image_paths(folder)
+    except UsageError:  # no image directly in it
+        found = []
+    if found == [folder]:
+        return found
+    try:
+        inside = sorted(path for path in folder.iterdir() if path.is_dir() and path not in found)
+    except OSError as error:
+        raise UsageError(
+            f"The folder {folder} cannot be listed ({error.strerror}): choose one that you may "
+            "read."
+        ) from error
+    for place in inside:
+        # Hidden folders, and our own beside a report, hold no images of the data set.
+        if not place.name.startswith(".") and place.suffix != ".cells":
+            found += _searched(place)
+    return found
 
 
 def _fixed_part(pattern: Path) -> Path:
@@ -340,9 +351,10 @@ def _fixed_part(pattern: Path) -> Path:
 
 def _below(path: Path, root: Path) -> str:
     try:
-        return path.absolute().relative_to(root.absolute()).as_posix()
-    except ValueError:  # an image that is a folder, given by itself
+        inner = path.absolute().relative_to(root.absolute()).as_posix()
+    except ValueError:
         return path.name
+    return path.name if inner == "." else inner  # an image that is a folder, given by itself
 
 
 def _items(found: Iterable[tuple[str, Item]]) -> list[Item]:

@@ -139,6 +139,7 @@ def compare_image(
     pixel_size_nm: float | None = None,
     default_name: str = "image",
     on_method: Callable[[str, int], None] | None = None,
+    on_result: Callable[[ImageComparison, MethodResult, Micrograph | None], None] | None = None,
 ) -> ImageComparison:
     """Run methods on one image and judge what they give.
 
@@ -154,6 +155,10 @@ def compare_image(
         Name of an image that is no file.
     on_method
         Called with a method's name and the number of methods done, before each.
+    on_result
+        Called with the image (without any method yet), a result and the whole restored image, for
+        the image as it was given (and None) and after each method: work that is stopped
+        later has lost nothing.
 
     Returns
     -------
@@ -212,22 +217,10 @@ def compare_image(
     untouched = [np.asarray(series[number].field_of_view, np.float32) for number in restored]
     results = [MethodResult(NOISY, pixels[rows, columns], figures_of(NOISY, untouched))]
     del untouched
-    for index, method in enumerate(methods):
-        if on_method is not None:
-            on_method(label(method), index)
-        pictures, cost = _run([series[number] for number in restored], method, device)
-        figures = figures_of(label(method), pictures)
-        results.append(MethodResult(label(method), pictures[0][rows, columns], figures, cost))
-    judgement = None if judge is None else judge.judgement(errors)
-    if judgement is not None:
-        places = {ranked.name: float(ranked.place) for ranked in judgement.ranking}
-        results = [
-            replace(r, figures={**r.figures, "frames_place": places[r.name]}) for r in results
-        ]
-    return ImageComparison(
+    begun = ImageComparison(
         source=source,
         noisy=results[0],
-        methods=tuple(results[1:]),
+        methods=(),
         data_range=level_range,
         shape=given.shape,
         dtype=str(given.dtype),
@@ -235,10 +228,27 @@ def compare_image(
         reference=laid,
         reference_source=clean_source,
         frame_sources=tuple(sources),
-        frames=judgement,
         ms_ssim_scales=_scales(laid),
         alignment=fitted,
     )
+    if on_result is not None:
+        on_result(begun, results[0], None)
+    for index, method in enumerate(methods):
+        if on_method is not None:
+            on_method(label(method), index)
+        images, cost = _run([series[number] for number in restored], method, device)
+        pictures = [np.asarray(one.field_of_view, np.float32) for one in images]
+        figures = figures_of(label(method), pictures)
+        results.append(MethodResult(label(method), pictures[0][rows, columns], figures, cost))
+        if on_result is not None:
+            on_result(begun, results[-1], images[0])
+    judgement = None if judge is None else judge.judgement(errors)
+    if judgement is not None:
+        places = {ranked.name: float(ranked.place) for ranked in judgement.ranking}
+        results = [
+            replace(r, figures={**r.figures, "frames_place": places[r.name]}) for r in results
+        ]
+    return replace(begun, noisy=results[0], methods=tuple(results[1:]), frames=judgement)
 
 
 def provenance(command: str | None = None) -> dict[str, str]:
@@ -352,15 +362,14 @@ def _noise_correlation(image: Micrograph) -> NDArray[np.floating] | None:
     return np.asarray(estimate_noise(image).correlation)
 
 
-def _run(images: Sequence[Micrograph], method: str, device: str) -> tuple[list[Float32], Cost]:
+def _run(images: Sequence[Micrograph], method: str, device: str) -> tuple[list[Micrograph], Cost]:
     """Run a method, warm, on every image, and measure it on the first."""
     from everhart.restore import make_denoiser
 
     denoiser = make_denoiser(method, device=device)
     denoiser(np.ascontiguousarray(images[0].field_of_view[:_WARM_UP_PX, :_WARM_UP_PX]))
     restored, cost = measure(lambda: denoiser(images[0]))
-    results = [restored, *(denoiser(image) for image in images[1:])]
-    return [np.asarray(result.field_of_view, np.float32) for result in results], cost
+    return [restored, *(denoiser(image) for image in images[1:])], cost
 
 
 def _scales(reference: Float32 | None) -> int:
