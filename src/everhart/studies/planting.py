@@ -1,0 +1,141 @@
+"""Specimens with faint defects for the study `defects`, and the microscope that images them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from everhart.metrics.defects import DefectTrial
+from everhart.simulate import Beam, Converter, Detector, Dose, Microscope, simulate
+from everhart.simulate.defects import paint_particle
+from everhart.simulate.presets import preset_parts
+
+__all__ = ["Specimen", "inspection_microscope", "make_specimen"]
+
+Image = NDArray[np.float32]
+
+_SPACING_PX = 48  # so far apart, defects do not help one another
+
+
+def inspection_microscope() -> Microscope:
+    """Return the microscope of the study.
+
+    Dose and detector of the preset fitted to real pairs (`tin-balls`). Black and white leave room
+    in the 8 bits, so that no defect and no noise is cut off.
+    """
+    parts = preset_parts("tin-balls")
+    return Microscope(
+        beam=Beam(parts["beam"].sigma_px),
+        dose=Dose(parts["dose"].arrivals_per_px),
+        detector=Detector(parts["detector"].taps, readout_sigma=0.8),
+        converter=Converter(8, black=20, white=140),
+        name="inspection",
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Specimen:
+    """A pattern and several placements of defects on it.
+
+    Parameters
+    ----------
+    trial
+        Noise-free truth in grey levels.
+    brightness
+        Scene brightness without defects, ``(H, W)``.
+    marked_brightness
+        Scene brightness with each placement, ``(M, H, W)``.
+    """
+
+    trial: DefectTrial
+    brightness: Image
+    marked_brightness: Image
+
+    def expose(self, rng: np.random.Generator, shots: int) -> tuple[list[Image], list[Image]]:
+        """Take one image of each placement, and as many without defects, as float32.
+
+        They are not rounded after the mean over shots: rounding is no matter of denoising.
+        """
+        microscope = inspection_microscope()
+
+        def take(brightness: Image) -> Image:
+            shot = microscope.expose(brightness, rng, shots, quantise=False)
+            return np.asarray(shot.pixels, np.float32)
+
+        return (
+            [take(b) for b in self.marked_brightness],
+            [take(self.brightness) for _ in self.marked_brightness],
+        )
+
+
+def make_specimen(
+    scene: str,
+    shape: tuple[int, int],
+    rng: np.random.Generator,
+    *,
+    placements: int,
+    radii_px: Sequence[float],
+    contrasts: Sequence[float],
+) -> Specimen:
+    """Make a scene and plant bright lumps on it, all sizes and contrasts in every image.
+
+    Parameters
+    ----------
+    scene
+        Name of a scene.
+    shape
+        ``(H, W)`` in pixels.
+    rng
+        Source of randomness.
+    placements
+        Number of images with defects.
+    radii_px
+        Mean radii of the lumps.
+    contrasts
+        Scene brightness that a lump adds in its middle; 1 is black to white.
+
+    Returns
+    -------
+    Specimen
+        Pattern, placements and their truth.
+    """
+    pattern = simulate(scene, shape=shape, rng=rng).image
+    microscope = inspection_microscope()
+    kinds = [(float(r), float(c)) for r in radii_px for c in contrasts]
+    marked, rows = [], []
+    for image in range(placements):
+        brightness = pattern.copy()
+        places = _places(shape, rng)
+        drawn = [kinds[i % len(kinds)] for i in range(image * len(places), (image + 1) * len(places))]
+        for (y, x), (radius, contrast) in zip(places, drawn, strict=True):
+            lump = np.zeros(shape, np.float32)
+            paint_particle(lump, rng, radius, y_px=y, x_px=x, brightness=1.0)
+            brightness += np.float32(contrast) * lump
+            rows.append((image, y, x, radius, contrast))
+        marked.append(brightness)
+    columns = ["image", "y_px", "x_px", "radius_px", "contrast"]
+
+    def ideal(brightness: Image) -> Image:
+        # Without drift and jitter the expectation is the same in every exposure.
+        exact = replace(microscope, dose=None)
+        _, clean = exact.expose(brightness, np.random.default_rng(0), return_clean=True)
+        return np.asarray(clean.pixels, np.float32)
+
+    trial = DefectTrial(
+        ideal(pattern), np.stack([ideal(b) for b in marked]), pd.DataFrame(rows, columns=columns)
+    )
+    return Specimen(trial, pattern, np.stack(marked))
+
+
+def _places(shape: tuple[int, int], rng: np.random.Generator) -> list[tuple[float, float]]:
+    """Return points at least 31 px apart and 32 px from the border, in random order."""
+    jitter = (_SPACING_PX - 31) / 2
+    found = []
+    for y in np.arange(32 + jitter, shape[0] - 32 - jitter, _SPACING_PX):
+        for x in np.arange(32 + jitter, shape[1] - 32 - jitter, _SPACING_PX):
+            found.append((y + rng.uniform(-jitter, jitter), x + rng.uniform(-jitter, jitter)))
+    return [found[i] for i in rng.permutation(len(found))]

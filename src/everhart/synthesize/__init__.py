@@ -1,0 +1,1 @@
+"""Synthesis of micrographs by diffusion models, and the audit of what they draw."""

@@ -1,0 +1,250 @@
+"""Samplers: from noise to images, step by step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from everhart.errors import UsageError, unknown_name
+from everhart.synthesize.schedule import NoiseSchedule, Spacing, spaced_steps
+
+__all__ = [
+    "SAMPLERS",
+    "Predict",
+    "SamplerName",
+    "ddim",
+    "ddpm",
+    "ddpm_step",
+    "dpm_solver",
+    "sample",
+]
+
+SamplerName = Literal["ddpm", "ddim", "dpm"]
+Variance = Literal["small", "large"]
+SAMPLERS: tuple[SamplerName, ...] = ("ddpm", "ddim", "dpm")
+
+Predict = Callable[[Tensor, Tensor], Tensor]
+"""``predict(x, t)``: what the network says of a batch ``(N, ...)`` at steps ``(N,)``."""
+
+OnStep = Callable[[int, int], None]
+
+
+def sample(
+    predict: Predict,
+    noise: Tensor,
+    schedule: NoiseSchedule,
+    *,
+    sampler: SamplerName = "ddpm",
+    steps: int = 250,
+    eta: float = 0.0,
+    generator: torch.Generator | None = None,
+    clip: float | None = None,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """Draw samples.
+
+    Parameters
+    ----------
+    predict
+        The network, with all that it is told beside the image.
+    noise
+        Standard normal numbers ``(N, C, H, W)`` to start from.
+    schedule
+        Schedule that the network was trained with.
+    sampler
+        ``"ddpm"``, which adds noise on the way and keeps the grain; ``"ddim"``, ``"dpm"``: fewer
+        steps, smoother.
+    steps
+        Number of calls of the network.
+    eta
+        Share of DDPM's noise that ``"ddim"`` adds.
+    generator
+        Of the noise that is added on the way.
+    clip
+        Images are held within ``[-clip, clip]`` at each step; None for no limit.
+    on_step
+        Called with the steps done and all of them.
+
+    Returns
+    -------
+    Tensor
+        The samples.
+    """
+    if sampler == "ddpm":
+        return ddpm(
+            predict, noise, schedule, steps, generator=generator, clip=clip, on_step=on_step
+        )
+    if sampler == "ddim":
+        return ddim(
+            predict, noise, schedule, steps,
+            eta=eta, generator=generator, clip=clip, on_step=on_step,
+        )  # fmt: skip
+    if sampler == "dpm":
+        return dpm_solver(predict, noise, schedule, steps, clip=clip, on_step=on_step)
+    raise unknown_name("sampler", str(sampler), SAMPLERS)
+
+
+def ddpm_step(
+    x: Tensor,
+    x0: Tensor,
+    schedule: NoiseSchedule,
+    t: int,
+    before: int,
+    generator: torch.Generator | None,
+    *,
+    variance: Variance = "large",
+) -> Tensor:
+    """Go from step `t` to the less noisy step `before` (-1: no noise), drawing from q [1]_.
+
+    The variance is the ``"small"`` one, right if there is one image only, or the ``"large"`` one,
+    right for pixels of unit variance. Small ones add up to grain that is too weak.
+
+    References
+    ----------
+    .. [1] J. Ho, A. Jain, P. Abbeel, "Denoising diffusion probabilistic models", NeurIPS 2020,
+       equations 6 and 7.
+    """
+    if before < 0:
+        return x0
+    (a, s), (a_there, s_there) = schedule.level(t), schedule.level(before)
+    kept = a / a_there
+    beta = 1 - kept**2
+    mean = (a_there * beta * x0 + kept * s_there**2 * x) / s**2
+    share = s_there / s if variance == "small" else 1.0
+    return mean + math.sqrt(beta) * share * noise_like(x, generator)
+
+
+def ddpm(
+    predict: Predict,
+    noise: Tensor,
+    schedule: NoiseSchedule,
+    steps: int,
+    *,
+    spacing: Spacing = "trailing",
+    variance: Variance = "large",
+    generator: torch.Generator | None = None,
+    clip: float | None = None,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """Sample as DDPM does (algorithm 2 of [1]_), on a part of the steps [2]_.
+
+    References
+    ----------
+    .. [1] J. Ho, A. Jain, P. Abbeel, "Denoising diffusion probabilistic models", NeurIPS 2020.
+    .. [2] A. Nichol, P. Dhariwal, "Improved denoising diffusion probabilistic models", ICML
+       2021, section 4.
+    """
+    x, visited = noise, spaced_steps(schedule.steps, steps, spacing)
+    for number, (t, before) in enumerate(_pairs(visited)):
+        x0, _ = split_at(predict, x, schedule, t, clip)
+        x = ddpm_step(x, x0, schedule, t, before, generator, variance=variance)
+        if on_step is not None:
+            on_step(number + 1, steps)
+    return x
+
+
+def ddim(
+    predict: Predict,
+    noise: Tensor,
+    schedule: NoiseSchedule,
+    steps: int,
+    *,
+    eta: float = 0.0,
+    spacing: Spacing = "trailing",
+    generator: torch.Generator | None = None,
+    clip: float | None = None,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """Sample without (or with little) noise on the way (equation 12 of [1]_).
+
+    References
+    ----------
+    .. [1] J. Song, C. Meng, S. Ermon, "Denoising diffusion implicit models", ICLR 2021.
+    """
+    if eta < 0:
+        raise UsageError(f"eta = {eta:g} was given: it is 0 or more, and 1 is DDPM.")
+    x, visited = noise, spaced_steps(schedule.steps, steps, spacing)
+    for number, (t, before) in enumerate(_pairs(visited)):
+        x0, said = split_at(predict, x, schedule, t, clip)
+        (a, s), (a_there, s_there) = schedule.level(t), schedule.level(before)
+        sigma = eta * s_there / s * math.sqrt(1 - (a / a_there) ** 2)
+        x = a_there * x0 + math.sqrt(s_there**2 - sigma**2) * said
+        if sigma > 0:
+            x = x + sigma * noise_like(x, generator)
+        if on_step is not None:
+            on_step(number + 1, steps)
+    return x
+
+
+def dpm_solver(
+    predict: Predict,
+    noise: Tensor,
+    schedule: NoiseSchedule,
+    steps: int,
+    *,
+    spacing: Spacing = "trailing",
+    clip: float | None = None,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """Sample with DPM-Solver++(2M), a multistep solver of second order (algorithm 2 of [1]_).
+
+    The first and the last step are of first order.
+
+    References
+    ----------
+    .. [1] C. Lu et al., "DPM-Solver++: fast solver for guided sampling of diffusion
+       probabilistic models", 2022, arXiv:2211.01095.
+    """
+    x, visited = noise, spaced_steps(schedule.steps, steps, spacing)
+    older: Tensor | None = None
+    h_older = 0.0
+    for number, (t, before) in enumerate(_pairs(visited)):
+        x0, _ = split_at(predict, x, schedule, t, clip)
+        if before < 0:
+            x = x0
+        else:
+            h = _half_log_snr(schedule, before) - _half_log_snr(schedule, t)
+            a, s = schedule.level(before)
+            ahead = x0
+            if older is not None:
+                ahead = x0 + (h / h_older) / 2 * (x0 - older)
+            x = s / schedule.level(t)[1] * x - a * math.expm1(-h) * ahead
+            older, h_older = x0, h
+        if on_step is not None:
+            on_step(number + 1, steps)
+    return x
+
+
+def split_at(
+    predict: Predict, x: Tensor, schedule: NoiseSchedule, t: int, clip: float | None
+) -> tuple[Tensor, Tensor]:
+    """Return the image and the noise that the network sees in x_t."""
+    at = torch.full((len(x),), t, dtype=torch.long, device=x.device)
+    x0, noise = schedule.split(x, predict(x, at), at)
+    if clip is not None:
+        x0 = x0.clamp(-clip, clip)
+        a, s = schedule.levels(at, x)
+        noise = (x - a * x0) / s
+    return x0, noise
+
+
+def _pairs(visited: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Return each step with the one that follows; -1 after the last."""
+    return list(pairwise([*visited.tolist(), -1]))
+
+
+def _half_log_snr(schedule: NoiseSchedule, t: int) -> float:
+    a, s = schedule.level(t)
+    return math.log(a / s)
+
+
+def noise_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Return standard normal numbers, drawn on the processor: the same wherever `x` is."""
+    return torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)

@@ -1,0 +1,142 @@
+"""The noise schedule of a diffusion model: how much image is left at each step."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from everhart.errors import UsageError, unknown_name
+
+__all__ = ["NoiseSchedule", "Prediction", "ScheduleName", "Spacing", "spaced_steps"]
+
+ScheduleName = Literal["cosine", "linear"]
+Prediction = Literal["noise", "v"]
+Spacing = Literal["trailing", "leading"]
+
+
+class NoiseSchedule:
+    r"""Variance-preserving noise in discrete steps.
+
+    At step t an image is :math:`x_t = a_t x_0 + s_t \epsilon` with :math:`a_t^2 + s_t^2 = 1`;
+    :math:`a_t^2` is written :math:`\bar\alpha_t` in [1]_.
+
+    Parameters
+    ----------
+    name
+        ``"cosine"`` [2]_ or ``"linear"`` [1]_.
+    steps
+        Number of steps T; t runs from 0 (nearly no noise) to T - 1 (nothing else).
+    prediction
+        What the network says: ``"noise"`` [1]_, or ``"v"``, :math:`a_t\epsilon - s_t x_0` [3]_.
+
+    References
+    ----------
+    .. [1] J. Ho, A. Jain, P. Abbeel, "Denoising diffusion probabilistic models", NeurIPS 2020.
+    .. [2] A. Nichol, P. Dhariwal, "Improved denoising diffusion probabilistic models", ICML
+       2021, equation 17.
+    .. [3] T. Salimans, J. Ho, "Progressive distillation for fast sampling of diffusion
+       models", ICLR 2022, section 4.
+
+    Examples
+    --------
+    >>> schedule = NoiseSchedule("cosine", 1000)
+    >>> bool(schedule.alpha_bar[0] > 0.999) and bool(schedule.alpha_bar[-1] < 1e-4)
+    True
+    """
+
+    def __init__(
+        self, name: ScheduleName = "cosine", steps: int = 1000, prediction: Prediction = "v"
+    ) -> None:
+        if steps < 2:
+            raise UsageError(f"A schedule of {steps} steps was given: it has at least 2.")
+        if prediction not in ("noise", "v"):
+            raise unknown_name("prediction", str(prediction), ("noise", "v"))
+        self.name, self.steps, self.prediction = name, steps, prediction
+        self.betas = _betas(name, steps)
+        self.alpha_bar = np.cumprod(1 - self.betas)
+
+    def level(self, t: int) -> tuple[float, float]:
+        """Return a and s at one step; (1, 0), an image without noise, at step -1."""
+        if t < 0:
+            return 1.0, 0.0
+        return math.sqrt(self.alpha_bar[t]), math.sqrt(1 - self.alpha_bar[t])
+
+    def levels(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a and s at steps ``(N,)``, in the shape that multiplies a batch `like`."""
+        alpha_bar = torch.as_tensor(self.alpha_bar, device=t.device)[t]
+        shape = (-1,) + (1,) * (like.ndim - 1)
+        a, s = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+        return a.to(like).view(shape), s.to(like).view(shape)
+
+    def add_noise(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """Return x_t of images with given noise."""
+        a, s = self.levels(t, x0)
+        return a * x0 + s * noise
+
+    def target(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """Return what the network is to say of x_t."""
+        if self.prediction == "noise":
+            return noise
+        a, s = self.levels(t, x0)
+        return a * noise - s * x0
+
+    def split(self, x: Tensor, said: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Take x_t apart by what the network says of it.
+
+        Returns
+        -------
+        x0, noise
+            The image and the noise that it stands for.
+        """
+        a, s = self.levels(t, x)
+        if self.prediction == "noise":
+            return (x - s * said) / a, said
+        return a * x - s * said, s * x + a * said
+
+
+def spaced_steps(steps: int, count: int, spacing: Spacing = "trailing") -> NDArray[np.int64]:
+    """Return the steps that a sampler visits, the noisiest first.
+
+    Parameters
+    ----------
+    steps
+        Steps of the schedule.
+    count
+        Number of steps to visit.
+    spacing
+        ``"trailing"`` begins at pure noise; ``"leading"`` ends at the least noise [1]_.
+
+    References
+    ----------
+    .. [1] S. Lin et al., "Common diffusion noise schedules and sample steps are flawed", WACV
+       2024, table 2.
+
+    Examples
+    --------
+    >>> spaced_steps(1000, 4)
+    array([999, 749, 499, 249])
+    """
+    if not 1 <= count <= steps:
+        raise UsageError(f"{count} sampling steps were given: give from 1 to {steps}.")
+    if spacing == "trailing":
+        return np.round(np.arange(steps, 0, -steps / count)[:count]).astype(np.int64) - 1
+    if spacing == "leading":
+        return (np.arange(count)[::-1] * (steps // count)).astype(np.int64)
+    raise unknown_name("spacing", str(spacing), ("trailing", "leading"))
+
+
+def _betas(name: str, steps: int) -> NDArray[np.float64]:
+    if name == "linear":
+        # 1e-4 to 0.02 for 1000 steps; of the same total for other numbers.
+        scale = 1000 / steps
+        return np.linspace(1e-4 * scale, min(0.02 * scale, 0.999), steps, dtype=np.float64)
+    if name == "cosine":
+        t = np.arange(steps + 1) / steps
+        level = np.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2
+        return np.asarray(np.minimum(1 - level[1:] / level[:-1], 0.999), np.float64)
+    raise unknown_name("schedule", str(name), ("cosine", "linear"))

@@ -1,0 +1,208 @@
+"""The samplers: against diffusers, and on Gaussian data where the answer is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from everhart.errors import UsageError
+from everhart.synthesize.inpainting import inpaint, repaint_path
+from everhart.synthesize.samplers import SAMPLERS, ddim, ddpm, dpm_solver, sample
+from everhart.synthesize.schedule import NoiseSchedule, spaced_steps
+
+MEAN = torch.tensor([0.3, -0.2, 0.1, 0.4], dtype=torch.float64)
+ROOT = torch.tensor(
+    [[0.5, 0, 0, 0], [0.3, 0.4, 0, 0], [-0.2, 0.1, 0.3, 0], [0.1, 0.2, 0.1, 0.35]],
+    dtype=torch.float64,
+)
+COVARIANCE = ROOT @ ROOT.T
+
+
+def known(schedule: NoiseSchedule) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return what the ideal network says of Gaussian data ``(N, 1, 1, 4)``."""
+
+    def predict(x: Tensor, t: Tensor) -> Tensor:
+        a, s = schedule.level(int(t[0]))
+        away = x.flatten(1) - a * MEAN
+        spread = a**2 * COVARIANCE + s**2 * torch.eye(4, dtype=torch.float64)
+        noise = (s * away @ torch.linalg.inv(spread)).view_as(x)
+        if schedule.prediction == "noise":
+            return noise
+        return (noise - s * x) / a  # v = a noise - s x0, and x0 = (x - s noise) / a
+
+    return predict
+
+
+def draws(n: int, seed: int = 0) -> tuple[Tensor, torch.Generator]:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn((n, 1, 1, 4), generator=generator, dtype=torch.float64), generator
+
+
+def off(found: Tensor, wanted: Tensor) -> float:
+    return float((found - wanted).abs().max() / wanted.abs().max())
+
+
+# The linear schedule ends with some image left, which costs a first step of the noisiest level.
+@pytest.mark.parametrize(("name", "prediction"), [("cosine", "v"), ("linear", "noise")])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_gaussian_data_come_out_as_they_are(sampler: Any, prediction: Any, name: Any) -> None:
+    schedule = NoiseSchedule(name, 1000, prediction)
+    noise, generator = draws(40_000)
+    steps = {"ddpm": 1000, "ddim": 1000, "dpm": 50}[sampler]
+    found = sample(
+        known(schedule), noise, schedule, sampler=sampler, steps=steps, generator=generator
+    ).flatten(1)
+    assert off(found.mean(0), MEAN) < 0.02
+    assert off(torch.cov(found.T), COVARIANCE) < 0.02
+
+
+SEEN = torch.tensor([0.9, -0.5, 0.0, 0.0], dtype=torch.float64)
+
+
+def _inpainted(prediction: Any, n: int, **path: int) -> Tensor:
+    schedule = NoiseSchedule("cosine", 1000, prediction)
+    image = SEEN.view(1, 1, 1, 4).repeat(n, 1, 1, 1)
+    hidden = torch.tensor([False, False, True, True]).view(1, 1, 1, 4)
+    found = inpaint(known(schedule), image, hidden, schedule, generator=draws(1)[1], **path)
+    assert torch.equal(found[..., :2], image[..., :2])
+    return found[:, 0, 0, 2:]
+
+
+def test_what_is_inpainted_has_the_conditional_distribution() -> None:
+    drawn = _inpainted("v", 3000, steps=300, jump=10, repeats=40)
+    among, across, within = COVARIANCE[:2, :2], COVARIANCE[2:, :2], COVARIANCE[2:, 2:]
+    gain = across @ torch.linalg.inv(among)
+    assert off(drawn.mean(0), MEAN[2:] + gain @ (SEEN[:2] - MEAN[:2])) < 0.05
+    assert off(torch.cov(drawn.T), within - gain @ across.T) < 0.05
+    # Without returns the seam is wrong, which is what they are for.
+    once = _inpainted("v", 3000, steps=300, jump=10, repeats=1)
+    assert off(once.mean(0), MEAN[2:] + gain @ (SEEN[:2] - MEAN[:2])) > 0.2
+
+
+def test_inpainting_is_the_same_for_either_prediction() -> None:
+    path = {"steps": 40, "jump": 5, "repeats": 3}
+    torch.testing.assert_close(_inpainted("v", 50, **path), _inpainted("noise", 50, **path))
+
+
+ORACLE_STEPS = 50
+
+
+def _network(x: Tensor, t: Tensor) -> Tensor:
+    """Any smooth function of an image and its step."""
+    return torch.tanh(0.7 * x + torch.sin(t / 200.0).view(-1, 1, 1, 1)) * 0.9
+
+
+def _by_diffusers(scheduler: Any, noise: Tensor, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    scheduler.set_timesteps(ORACLE_STEPS)
+    x = noise
+    for t in scheduler.timesteps:
+        said = _network(x, t.expand(len(x)))
+        extra = {} if "Solver" in type(scheduler).__name__ else {"generator": generator}
+        x = scheduler.step(said, t, x, **extra).prev_sample
+    return x
+
+
+@pytest.mark.parametrize("prediction", ["noise", "v"])
+@pytest.mark.parametrize("spacing", ["trailing", "leading"])
+@pytest.mark.parametrize("sampler", ["ddpm", "ddpm-large", "ddim", "ddim-half", "dpm"])
+@pytest.mark.parametrize("name", ["cosine", "linear"])
+def test_the_samplers_are_those_of_diffusers(
+    name: Any, sampler: str, spacing: Any, prediction: Any
+) -> None:
+    diffusers = pytest.importorskip("diffusers")
+    schedule = NoiseSchedule(name, 1000, prediction)
+    noise, _ = draws(3, seed=1)
+    settings = {
+        "num_train_timesteps": 1000,
+        "trained_betas": schedule.betas.tolist(),
+        "prediction_type": {"noise": "epsilon", "v": "v_prediction"}[prediction],
+        "timestep_spacing": spacing,
+    }
+    generator = torch.Generator().manual_seed(5)
+    if sampler.startswith("ddpm"):
+        variance: Any = "large" if sampler.endswith("large") else "small"
+        if (variance, spacing) == ("large", "trailing"):
+            pytest.skip("diffusers adds noise after the last step then")
+        oracle = diffusers.DDPMScheduler(
+            clip_sample=False, variance_type=f"fixed_{variance}", **settings
+        )
+        wanted = _by_diffusers(oracle, noise, 5)
+        found = ddpm(
+            _network, noise, schedule, ORACLE_STEPS,
+            spacing=spacing, variance=variance, generator=generator,
+        )  # fmt: skip
+    elif sampler.startswith("ddim"):
+        eta = 0.5 if sampler == "ddim-half" else 0.0
+        oracle = diffusers.DDIMScheduler(clip_sample=False, set_alpha_to_one=True, **settings)
+        step = oracle.step
+        oracle.step = lambda *a, **k: step(*a, eta=eta, **k)
+        wanted = _by_diffusers(oracle, noise, 5)
+        found = ddim(
+            _network, noise, schedule, ORACLE_STEPS, eta=eta, spacing=spacing, generator=generator
+        )
+    else:
+        if spacing == "leading":
+            pytest.skip("diffusers spaces the leading steps of this solver in another way")
+        oracle = diffusers.DPMSolverMultistepScheduler(
+            algorithm_type="dpmsolver++", final_sigmas_type="zero", lower_order_final=True,
+            euler_at_final=False, **settings,
+        )  # fmt: skip
+        wanted = _by_diffusers(oracle, noise, 5)
+        found = dpm_solver(_network, noise, schedule, ORACLE_STEPS, spacing=spacing)
+    assert float((found - wanted).abs().max()) < 1e-5 * max(1.0, float(wanted.abs().max()))
+
+
+@given(count=st.integers(1, 40), jump=st.integers(1, 12), repeats=st.integers(1, 5))
+def test_the_path_of_repaint_goes_step_by_step_to_the_end(
+    count: int, jump: int, repeats: int
+) -> None:
+    path = repaint_path(count, jump, repeats)
+    assert (path[0], path[-1]) == (count, 0)
+    assert set(np.abs(np.diff(path)).tolist()) == {1}
+    assert max(path) == count
+    stretches = len([level for level in range(0, count, jump) if level + jump <= count])
+    assert len(path) - 1 == count + 2 * jump * stretches * (repeats - 1)
+
+
+@given(steps=st.integers(2, 1000), data=st.data())
+def test_spaced_steps_are_distinct_and_falling(steps: int, data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, steps))
+    for spacing in ("trailing", "leading"):
+        visited = spaced_steps(steps, count, spacing)  # type: ignore[arg-type]
+        assert len(visited) == count
+        assert (np.diff(visited) < 0).all()
+        assert visited[-1] >= 0
+        assert visited[0] < steps
+    assert spaced_steps(steps, count)[0] == steps - 1
+
+
+def test_prediction_and_target_undo_each_other() -> None:
+    x0, noise = torch.randn(2, 4, 1, 3, 3, dtype=torch.float64, generator=draws(1)[1])
+    t = torch.tensor([0, 10, 500, 990])
+    for prediction in ("noise", "v"):
+        schedule = NoiseSchedule("cosine", 1000, prediction)  # type: ignore[arg-type]
+        x = schedule.add_noise(x0, noise, t)
+        back, said = schedule.split(x, schedule.target(x0, noise, t), t)
+        torch.testing.assert_close(back, x0, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(said, noise, rtol=1e-6, atol=1e-6)
+
+
+def test_wrong_calls_are_refused() -> None:
+    schedule = NoiseSchedule()
+    noise, _ = draws(1)
+    with pytest.raises(UsageError, match="from 1 to 1000"):
+        sample(_network, noise, schedule, steps=1001)
+    with pytest.raises(UsageError, match="ddpm"):
+        sample(_network, noise, schedule, sampler="ddpn")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="cosine"):
+        NoiseSchedule("cosin")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="at least 1"):
+        repaint_path(3, 0, 1)
