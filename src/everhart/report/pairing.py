@@ -13,7 +13,16 @@ from typing import Final
 
 from everhart.errors import UsageError
 
-__all__ = ["CLEAN_WORDS", "NOISY_WORDS", "Item", "find_files", "find_items", "pair_files"]
+__all__ = [
+    "CLEAN_WORDS",
+    "NOISY_WORDS",
+    "Item",
+    "Words",
+    "find_files",
+    "find_items",
+    "pair_files",
+    "without_suffix",
+]
 
 Words = str | os.PathLike[str]
 
@@ -271,10 +280,10 @@ def _say_alone(alone: Sequence[Path], of: int, references: dict[Path, str]) -> N
 
 
 def _named(path: Path, inner: str) -> _Named:
-    stem = _without_suffix(inner.casefold())
+    stem = without_suffix(inner.casefold())
     place, _, name = stem.rpartition("/")
     count = copy = ""
-    parts = _without_suffix(Path(inner).name)
+    parts = without_suffix(Path(inner).name)
     match = re.fullmatch(rf"(?:(?P<scene>.+)_)?{_COUNT.pattern}", parts)
     if match is not None:
         name = (match["scene"] or "").casefold()
@@ -295,7 +304,7 @@ def _identity(path: Path) -> str:
     return os.path.normcase(path.absolute())
 
 
-def _without_suffix(name: str) -> str:
+def without_suffix(name: str) -> str:
     """Take off the suffix of an image file, or two if it is packed; not what follows a dot."""
     from everhart.io.formats import packed
     from everhart.io.registry import readable_suffixes
