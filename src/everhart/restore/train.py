@@ -10,11 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from numpy.typing import NDArray
 
 from everhart.errors import UsageError
-from everhart.io.atomic import write_text
 from everhart.micrograph import __version__
 from everhart.nn.hardware import resolve_device
 from everhart.restore.architectures import RestorationNetwork, config_for_header, make_network
@@ -28,12 +26,9 @@ from everhart.restore.tasks import DenoisingTask, make_task
 from everhart.training.config import load_config
 from everhart.training.engine import fit
 from everhart.training.model_file import ModelCard, ModelHeader, load_model, save_model
+from everhart.training.run_folder import MODEL_NAME, check_run, start_run
 
 __all__ = ["CardConfig", "DenoiserConfig", "DenoisingTask", "MixedSource", "train"]
-
-CONFIG_NAME, MODEL_NAME = "config.yaml", "model.safetensors"
-"""What a run's folder holds from its start, and at its end."""
-
 
 _BY_IMAGE = {"kind": "image", "mean": 0.0, "deviation": 1.0}
 
@@ -132,9 +127,8 @@ def train(
     """
     config = load_config(DenoiserConfig, config_path, overrides)
     folder = Path(run)
-    _check_run(folder, config, resume)
-    if resume and (folder / MODEL_NAME).is_file():
-        return folder / MODEL_NAME  # there is nothing left to do
+    if check_run(folder, config, resume=resume):
+        return folder / MODEL_NAME
     resolve_device(config.optimiser.device)
     full_range = config.normalisation == "range"
     sources = [
@@ -155,9 +149,7 @@ def train(
     if config.start_from is not None and not resume:
         _take_weights(network, find_model(os.path.expandvars(config.start_from)))
     task = make_task(network, config)
-    # Only now: a wrong call leaves no folder behind that the right one would trip over.
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / CONFIG_NAME, _as_yaml(config), overwrite=True)
+    start_run(folder, config)
     figures = fit(
         task,
         samples,
@@ -210,36 +202,6 @@ def _take_weights(network: RestorationNetwork, path: Path) -> None:
             "same widths, kind, planes and output (blend may start from direct)."
         )
     network.load_state_dict(loaded.weights, strict=False)
-
-
-def _check_run(run: Path, config: DenoiserConfig, resume: bool) -> None:
-    """Check that a run's folder is new, or holds the same run that is to go on."""
-    saved = run / CONFIG_NAME
-    if resume:
-        if not saved.is_file():
-            raise UsageError(f"{run} holds no run to resume: start it without --resume.")
-        if saved.read_text(encoding="utf-8") != _as_yaml(config):
-            raise UsageError(
-                f"{run} was started with other settings (see its config.yaml): resume it with the "
-                "same config and overrides, or start another folder."
-            )
-        return
-    if run.exists() and not (run.is_dir() and _never_got_going(run)):
-        raise UsageError(
-            f"The run folder {run} is not empty: give another one, or --resume to go on with it."
-        )
-
-
-def _never_got_going(run: Path) -> bool:
-    """Whether a folder is empty, or holds a run that was stopped before its first checkpoint."""
-    checkpoints = run / "checkpoints"
-    if checkpoints.is_dir() and any(checkpoints.iterdir()):
-        return False
-    return {path.name for path in run.iterdir()} <= {CONFIG_NAME, checkpoints.name}
-
-
-def _as_yaml(config: DenoiserConfig) -> str:
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
 def _combined(hashes: Sequence[str]) -> str:

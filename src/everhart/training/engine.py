@@ -24,7 +24,7 @@ from everhart.nn.hardware import resolve_device, use_bf16
 from everhart.training.best import CpuLimit, KeepBest
 from everhart.training.config import OptimiserConfig
 from everhart.training.curves import Curves
-from everhart.training.samples import NumberedSamples, SampleFunction
+from everhart.training.samples import NumberedSamples, SampleFunction, StagedSamples
 
 
 class DivergedError(EverhartError):
@@ -106,7 +106,7 @@ class _Samples(L.LightningDataModule):
 
     def __init__(
         self,
-        training: SampleFunction,
+        training: SampleFunction | StagedSamples,
         validation: SampleFunction | None,
         settings: OptimiserConfig,
         seed: int,
@@ -121,9 +121,13 @@ class _Samples(L.LightningDataModule):
         epoch = self.trainer.current_epoch
         done = epoch * self.settings.steps_per_epoch
         steps = min(self.settings.steps_per_epoch, self.settings.steps - done)
-        count = max(1, steps) * self.settings.batch_size
-        samples = NumberedSamples(self.training, count, self.seed, stream=1 + epoch)
-        return DataLoader(samples, batch_size=self.settings.batch_size)
+        if callable(self.training):
+            draw, batch = self.training, self.settings.batch_size
+        else:
+            draw, batch = self.training.at_step(done)
+        count = max(1, steps) * batch
+        samples = NumberedSamples(draw, count, self.seed, stream=1 + epoch)
+        return DataLoader(samples, batch_size=batch)
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         if self.validation is None or self.n_validation == 0:
@@ -158,7 +162,7 @@ class _CurveWriter(Callback):
 
 def fit(
     task: TrainingTask,
-    training: SampleFunction,
+    training: SampleFunction | StagedSamples,
     *,
     run: Path,
     seed: int,
@@ -174,7 +178,8 @@ def fit(
     task
         What to train, with its optimiser's settings.
     training, validation
-        Functions that draw one sample from a ``numpy.random.Generator``.
+        Functions that draw one sample from a ``numpy.random.Generator``; training samples may
+        change from stage to stage, at the start of an epoch.
     run
         Folder of the run: ``curves.csv``, ``curves.png`` and ``checkpoints/`` go there.
     seed

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from torch.utils.data import Dataset
 
 SampleFunction = Callable[[np.random.Generator], Any]
+
+
+class StagedSamples(Protocol):
+    """Samples that change in the course of a training, such as patches that grow."""
+
+    def at_step(self, step: int) -> tuple[SampleFunction, int]:
+        """Return what draws the samples of the epoch that begins at a step, and its batch size."""
 
 
 class NumberedSamples(Dataset[Any]):
