@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,10 @@ from everhart.report.pictures import (
     to_signed_grey,
 )
 
-__all__ = ["render_html", "write_html"]
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+__all__ = ["environment", "figures_table", "render_html", "write_html"]
 
 REFERENCE = "reference"
 _CELL_PX = 160  # side of the crop at 2:1
@@ -53,28 +56,33 @@ def render_html(comparison: Comparison) -> str:
     str
         HTML with styles, script and pictures in it; it loads nothing from anywhere.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("everhart.report", "templates"),
-        autoescape=True,  # file names and metadata are not ours: none becomes markup
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     several = len(comparison.images) > 1
     detail_px = MAX_DETAIL_PX if len(comparison.images) <= _FEW else MAX_DETAIL_PX // 2
     images = [_image_view(image, index, detail_px) for index, image in enumerate(comparison.images)]
     used = {column["key"] for image in images for column in image["table"]["columns"]}
-    return environment.get_template("comparison.html").render(
+    page = environment().get_template("comparison.html")
+    return page.render(
         title=_title(comparison),
         images=images,
-        summary=_table(comparison.mean_values()) if several else None,
+        summary=figures_table(comparison.mean_values()) if several else None,
         summary_words=_summary_words(comparison) if several else "",
         provenance=comparison.provenance,
         explanations=[f for key, f in FIGURES.items() if key in used],
         how_measured=HOW_MEASURED,
         cell_px=_CELL_PX,
+    )
+
+
+def environment() -> Environment:
+    """Return what turns the templates of reports into pages."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader("everhart.report", "templates"),
+        autoescape=True,  # file names and metadata are not ours: none becomes markup
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
 
 
@@ -154,7 +162,7 @@ def _image_view(image: ImageComparison, index: int, detail_px: int) -> dict[str,
         "id": f"image-{index}",
         "name": image.source.name,
         "image": image,
-        "table": _table({result.name: result.values for result in image.best_first}),
+        "table": figures_table({result.name: result.values for result in image.best_first}),
         "verdict": _verdict(image),
         "facts": _facts(image),
         "notes": _notes(image),
@@ -187,7 +195,7 @@ def _level(value: float) -> str:
     return f"{value:.4g}"
 
 
-def _table(by_method: dict[str, dict[str, float]]) -> dict[str, Any]:
+def figures_table(by_method: dict[str, dict[str, float]]) -> dict[str, Any]:
     """Return columns and rows of a table of figures, the best of each column marked."""
     having = {key for values in by_method.values() for key in values}
     columns = [
