@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from everhart.cli.options import Inputs, JsonPath, Overwrite, PixelSize, with_parameters_of
+from everhart.cli.compare_dataset import MANY, named_by_folder, run_dataset
+from everhart.cli.options import JsonPath, Overwrite, PixelSize, with_parameters_of
 from everhart.cli.outputs import check_outputs, write_json
 from everhart.cli.progress import progress_bar
 from everhart.cli.run import command_line, describe, say_error
@@ -19,18 +21,25 @@ _OPERATION = OPERATIONS["compare"]
 
 @with_parameters_of(_OPERATION)
 def compare(
-    inputs: Inputs,
+    context: typer.Context,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="IN...", help="Image files or folders of images.", show_default=False
+        ),
+    ] = None,
     report: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             "--report", "-o", metavar="OUT.html", help="The report; OUT.json is written beside it."
         ),
-    ],
+    ] = None,
     reference: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="FILE",
-            help="A clean image of the field, for all inputs; or give one for each input.",
+            metavar="FILE_OR_FOLDER",
+            help="A clean image of the field, for all inputs; one for each input; or a folder or "
+            "pattern in which each input has one by its name.",
         ),
     ] = None,
     second_frame: Annotated[
@@ -43,13 +52,67 @@ def compare(
     overwrite: Overwrite = False,
     pixel_size_nm: PixelSize = None,
     json_path: JsonPath = None,
+    fields: Annotated[
+        bool,
+        typer.Option(
+            "--fields",
+            help="Files that differ in a running number are frames of one field; a data set of "
+            "such fields.",
+        ),
+    ] = False,
+    data_set: Annotated[
+        bool | None,
+        typer.Option(
+            "--data-set/--no-data-set",
+            help="Statistics over all images, or a section an image.",
+            show_default=f"a data set if --reference is a folder or there are more than {MANY} "
+            "images",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Data set: go on with what a run before left.")
+    ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT.yaml", help="Data set: repeat the run of these settings."),
+    ] = None,
+    keep_images: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Data set: write restored images to DIR/METHOD/."),
+    ] = None,
+    judge_by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIGURE",
+            help="Data set: the figure that decides wins and worst cases, such as ssim.",
+            show_default="PSNR, affine-matched",
+        ),
+    ] = None,
+    tie_margin: Annotated[
+        float | None,
+        typer.Option(
+            metavar="NUMBER",
+            help="Data set: a difference up to which two methods are tied in an image.",
+            show_default="0.05 dB, or 0.001 of SSIM and the like",
+        ),
+    ] = None,
+    worst_of: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METHOD",
+            help="Data set: the method whose worst images come first.",
+            show_default="the best on average",
+        ),
+    ] = None,
     **parameters: Any,
 ) -> None:
     """Show methods side by side in an HTML report.
 
     With a reference: PSNR, SSIM and MS-SSIM. With several frames of the field (a stack, or
     files with --one-field): an estimate of the error, and methods ranked by it. With
-    neither: what the removed part looks like.
+    neither: what the removed part looks like. Of a data set: means, paired differences, who wins
+    in how many images, and the worst cases; OUT.csv and OUT.yaml beside it, and OUT.cells, from
+    which --resume goes on.
 
     \b
     Examples:
@@ -57,10 +120,79 @@ def compare(
       everhart compare noisy.tif --reference clean.tif --report report.html
       everhart compare frames/ --one-field --report report.html
       everhart compare first.tif --second-frame second.tif --report report.html
+      everhart compare noisy/ --reference clean/ --report report.html
+      everhart compare --config report.yaml --report again.html
     """
+    if config is not None:
+        _only_with_config(context)
+        from everhart.report.dataset_config import read_config
+
+        run_dataset(
+            read_config(config),
+            _checked_report(report or config.with_suffix(".html")),
+            overwrite=overwrite,
+            resume=resume,
+            keep_images=keep_images,
+            json_path=json_path,
+        )
+        return
+    if not inputs:
+        raise UsageError("No input was given: name at least one image file or folder.")
+    if report is None:
+        raise UsageError("No report was given: add --report OUT.html.")
     checked = _OPERATION.check(parameters)
     from everhart.io import image_paths
 
+    by_name = named_by_folder(reference)
+    asked = [
+        f"--{name.replace('_', '-')}"
+        for name in ("fields", "resume", "keep_images", "judge_by", "tie_margin", "worst_of")
+        if _was_given(context, name)
+    ]
+    if data_set is None:
+        data_set = bool(by_name or asked) or (
+            not checked.one_field and not second_frame and len(image_paths(inputs)) > MANY
+        )
+    if data_set:
+        if checked.one_field or second_frame:
+            raise UsageError(
+                "A data set was asked for together with "
+                f"{'--one-field' if checked.one_field else '--second-frame'}: frames of several "
+                "fields are told apart by their names with --fields."
+            )
+        from everhart.report.dataset_config import DatasetConfig
+
+        run_dataset(
+            DatasetConfig(
+                images=inputs,
+                references=[str(path) for path in reference or ()],
+                match="names" if by_name else "order",
+                fields=fields,
+                methods=list(checked.methods),
+                alignment=checked.alignment,
+                data_range=checked.data_range,
+                device=checked.device,
+                turns=checked.turns,
+                pixel_size_nm=pixel_size_nm,
+                judge_by=judge_by,
+                tie_margin=_checked_margin(tie_margin),
+                worst_of=worst_of,
+            ),
+            _checked_report(report),
+            overwrite=overwrite,
+            resume=resume,
+            keep_images=keep_images,
+            json_path=json_path,
+        )
+        return
+    if asked:
+        raise UsageError(f"{asked[0]} is for data sets: leave out --no-data-set.")
+    if by_name:
+        from everhart.report.pairing import find_items
+
+        items = find_items(inputs, references=reference)
+        inputs = [str(item.image) for item in items]
+        reference = [item.reference for item in items if item.reference is not None]
     sources = image_paths(inputs)
     more_frames: list[Path] = []
     if checked.one_field:
@@ -116,12 +248,40 @@ def compare(
         raise typer.Exit(1)
 
 
-def _outputs(report: Path, json_path: Path | None) -> list[Path]:
+def _was_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _only_with_config(context: typer.Context) -> None:
+    """Refuse what the settings say already."""
+    allowed = {"config", "report", "overwrite", "resume", "keep_images", "json_path"}
+    for name in context.params:
+        if name not in allowed and _was_given(context, name):
+            what = "Images were" if name == "inputs" else f"--{name.replace('_', '-')} was"
+            raise UsageError(
+                f"{what} given together with --config: the settings say that already; change "
+                "the file, or call without --config."
+            )
+
+
+def _checked_margin(margin: float | None) -> float | None:
+    if margin is not None and not 0 <= margin < math.inf:
+        raise UsageError(f"--tie-margin {margin:g} was given: give 0 or a positive number.")
+    return margin
+
+
+def _checked_report(report: Path) -> Path:
     if report.suffix.lower() not in (".html", ".htm"):
         raise UsageError(
             f"The report {report} was given: its name must end in .html, such as "
             f"{report.with_suffix('.html').name}."
         )
+    return report
+
+
+def _outputs(report: Path, json_path: Path | None) -> list[Path]:
+    _checked_report(report)
     beside = report.with_suffix(".json")
     if json_path is None or json_path == beside:
         return [report, beside]

@@ -87,17 +87,20 @@ def dataset_csv(compared: DatasetComparison) -> str:
     import pandas as pd
 
     keys = list(compared.table.columns[2:])
-    rows: list[dict[str, Any]] = []
-    for image in compared.images:
-        for method in compared.names:
-            if method in image.figures:
-                rows.append({**_facts(image), "method": method, **image.figures[method]})
+    rows: list[dict[str, Any]] = [
+        {**_facts(image), "method": method, **image.figures[method]}
+        for image in compared.images
+        for method in compared.names
+        if method in image.figures
+    ]
     rows += [
         {"image": f.image, "method": f.method or "", "error": f.message} for f in compared.failures
     ]
     columns = [*_facts(compared.images[0]), "method", *keys, "error"]
     columns.insert(3, columns.pop(columns.index("method")))
     table = pd.DataFrame(rows, columns=columns)
+    whole = {"height_px": "Int64", "width_px": "Int64"}  # and no value where an image failed
+    table = table.astype(whole)
     return str(table.to_csv(index=False, lineterminator="\n"))
 
 
@@ -122,29 +125,26 @@ def render_dataset_html(compared: DatasetComparison) -> str:
     unjudged = [name for name in wide.index if name not in set(order)]
     order = [*order, *unjudged]
     n = len(compared.images)
-    return (
-        environment()
-        .get_template("dataset.html")
-        .render(
-            title=f"{n} image{'s' if n != 1 else ''}, {len(compared.methods)} methods",
-            verdict=compared.verdict,
-            overall=_overall(compared, names),
-            overall_words=_overall_words(compared),
-            judged=judged,
-            margin=f"{compared.tie_margin:g} {judged.unit}".strip(),
-            strip=_strip(compared, names),
-            wins=_wins(compared, names),
-            differences=[_difference(row, judged.digits) for row in _records(compared.differences)],
-            shown=[_shown(image, compared) for image in compared.shown],
-            per_image=_per_image(compared, order[:_MOST_ROWS]),
-            left_out=max(0, len(order) - _MOST_ROWS),
-            worst_method=compared.worst_method,
-            failures=compared.failures[:_MOST_FAILURES],
-            provenance=compared.provenance,
-            settings=_settings(compared),
-            explanations=[figure for key, figure in FIGURES.items() if key in having],
-            how_measured=HOW_MEASURED,
-        )
+    page = environment().get_template("dataset.html")
+    return page.render(
+        title=f"{n} image{'s' if n != 1 else ''}, {len(compared.methods)} methods",
+        verdict=compared.verdict,
+        overall=_overall(compared, names),
+        overall_words=_overall_words(compared),
+        judged=judged,
+        margin=f"{compared.tie_margin:g} {judged.unit}".strip(),
+        strip=_strip(compared, names),
+        wins=_wins(compared, names),
+        differences=[_difference(row, judged.digits) for row in _records(compared.differences)],
+        shown=[_shown(image, compared) for image in compared.shown],
+        per_image=_per_image(compared, order[:_MOST_ROWS]),
+        left_out=max(0, len(order) - _MOST_ROWS),
+        worst_method=compared.worst_method,
+        failures=compared.failures[:_MOST_FAILURES],
+        provenance=compared.provenance,
+        settings=_settings(compared),
+        explanations=[figure for key, figure in FIGURES.items() if key in having],
+        how_measured=HOW_MEASURED,
     )
 
 

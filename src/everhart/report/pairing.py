@@ -84,13 +84,15 @@ class _Named:
         return _identity(self.path)
 
 
-def find_files(words: Words | Iterable[Words]) -> dict[Path, str]:
+def find_files(words: Words | Iterable[Words], *, inside: bool = True) -> dict[Path, str]:
     """Return the image files of folders, patterns and names, with their places in these.
 
     Parameters
     ----------
     words
-        Folders, searched with their sub-folders; patterns; files.
+        Folders, patterns, files.
+    inside
+        Whether sub-folders are searched too.
 
     Returns
     -------
@@ -111,7 +113,8 @@ def find_files(words: Words | Iterable[Words]) -> dict[Path, str]:
     common = Path(os.path.commonpath(list(map(Path.absolute, files)))) if files else None
     for root in given:
         if root.is_dir():
-            found |= {path: _below(path, root) for path in _in_folder(root) if path not in found}
+            within = _in_folder(root) if inside else image_paths(root)
+            found |= {path: _below(path, root) for path in within if path not in found}
             continue
         is_pattern = has_magic(str(root)) and not root.exists()
         base = _fixed_part(root) if is_pattern or common is None else common
@@ -131,7 +134,8 @@ def find_items(
     Parameters
     ----------
     images
-        Folders (with their sub-folders), patterns and files.
+        Folders, patterns and files; folders are searched with their sub-folders where files are
+        matched by their names, that is with `references` or `fields`.
     references
         Likewise; each image is matched with one by :func:`pair_files`.
     fields
@@ -149,7 +153,7 @@ def find_items(
         If a file is missing, an image has no reference or more than one, or frames of fields and
         references are asked for together.
     """
-    given = find_files(images)
+    given = find_files(images, inside=fields or references is not None)
     if references is not None:
         if fields:
             raise UsageError(
