@@ -41,6 +41,12 @@ COMMANDS: Final[dict[str, CommandSource]] = {
     "simulate": CommandSource(
         "everhart.cli.simulate", "simulate", "Make images with exact truth beside them."
     ),
+    "synthesize": CommandSource(
+        "everhart.cli.synthesize", "synthesize", "Draw synthetic micrographs."
+    ),
+    "inpaint": CommandSource(
+        "everhart.cli.synthesize", "inpaint", "Draw a hidden part of an image anew."
+    ),
     "train": CommandSource("everhart.cli.train", "train", "Train a model from a YAML config."),
     "study": CommandSource("everhart.cli.study", "study", "Run a paper's tables here."),
     "models": CommandSource("everhart.cli.models", "models", "List the models at hand."),

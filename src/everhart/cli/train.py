@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from everhart.errors import UsageError
+from everhart.errors import UsageError, unknown_name
 
 
 def train(
@@ -38,6 +39,7 @@ def train(
       everhart train denoiser.yaml -o run
       everhart train denoiser.yaml -o run optimiser.steps=500
       everhart train denoiser.yaml -o run --resume
+      everhart train generator.yaml -o run
     """
     if not config.is_file():
         what = "is no file" if config.exists() else "does not exist"
@@ -49,7 +51,19 @@ def train(
                 f"{setting!r} was given after the config: settings are written key=value, such as "
                 "optimiser.steps=500."
             )
-    from everhart.restore.train import train as train_model
-
-    train_model(config, run_dir, settings, resume=resume, progress=sys.stderr.isatty())
+    _trainer(config)(config, run_dir, settings, resume=resume, progress=sys.stderr.isatty())
     typer.echo(f"The model is {run_dir / 'model.safetensors'}", err=True)
+
+
+def _trainer(config: Path) -> Callable[..., Path]:
+    """Return what trains the task that a config names."""
+    from everhart.training.config import read_yaml
+
+    task = read_yaml(config).get("task", "denoise")
+    if task == "denoise":
+        from everhart.restore.train import train as trainer
+    elif task == "diffusion":
+        from everhart.synthesize.train import train as trainer
+    else:
+        raise unknown_name(f"task in {config}", str(task), ("denoise", "diffusion"))
+    return trainer

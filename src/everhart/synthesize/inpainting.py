@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from everhart.errors import UsageError
-from everhart.synthesize.samplers import OnStep, Predict, ddpm_step, noise_like, split_at
+from everhart.synthesize.samplers import (
+    Generators,
+    OnStep,
+    Predict,
+    ddpm_step,
+    noise_like,
+    split_at,
+)
 from everhart.synthesize.schedule import NoiseSchedule, spaced_steps
 
 __all__ = ["inpaint", "repaint_path"]
@@ -66,7 +73,7 @@ def inpaint(
     steps: int = 250,
     jump: int = 10,
     repeats: int = 10,
-    generator: torch.Generator | None = None,
+    generator: Generators = None,
     clip: float | None = None,
     on_step: OnStep | None = None,
 ) -> Tensor:

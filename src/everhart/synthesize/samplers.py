@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Literal
 
@@ -17,6 +17,7 @@ from everhart.synthesize.schedule import NoiseSchedule, Spacing, spaced_steps
 
 __all__ = [
     "SAMPLERS",
+    "Generators",
     "Predict",
     "SamplerName",
     "ddim",
@@ -33,6 +34,9 @@ SAMPLERS: tuple[SamplerName, ...] = ("ddpm", "ddim", "dpm")
 Predict = Callable[[Tensor, Tensor], Tensor]
 """``predict(x, t)``: what the network says of a batch ``(N, ...)`` at steps ``(N,)``."""
 
+Generators = torch.Generator | Sequence[torch.Generator] | None
+"""Of the noise: one, one for each image of the batch, or torch's own."""
+
 OnStep = Callable[[int, int], None]
 
 
@@ -44,7 +48,7 @@ def sample(
     sampler: SamplerName = "ddpm",
     steps: int = 250,
     eta: float = 0.0,
-    generator: torch.Generator | None = None,
+    generator: Generators = None,
     clip: float | None = None,
     on_step: OnStep | None = None,
 ) -> Tensor:
@@ -97,7 +101,7 @@ def ddpm_step(
     schedule: NoiseSchedule,
     t: int,
     before: int,
-    generator: torch.Generator | None,
+    generator: Generators,
     *,
     variance: Variance = "large",
 ) -> Tensor:
@@ -129,7 +133,7 @@ def ddpm(
     *,
     spacing: Spacing = "trailing",
     variance: Variance = "large",
-    generator: torch.Generator | None = None,
+    generator: Generators = None,
     clip: float | None = None,
     on_step: OnStep | None = None,
 ) -> Tensor:
@@ -158,7 +162,7 @@ def ddim(
     *,
     eta: float = 0.0,
     spacing: Spacing = "trailing",
-    generator: torch.Generator | None = None,
+    generator: Generators = None,
     clip: float | None = None,
     on_step: OnStep | None = None,
 ) -> Tensor:
@@ -245,6 +249,10 @@ def _half_log_snr(schedule: NoiseSchedule, t: int) -> float:
     return math.log(a / s)
 
 
-def noise_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
+def noise_like(x: Tensor, generator: Generators) -> Tensor:
     """Return standard normal numbers, drawn on the processor: the same wherever `x` is."""
+    if isinstance(generator, Sequence):
+        return torch.stack(
+            [torch.randn(x.shape[1:], generator=g, dtype=x.dtype) for g in generator]
+        ).to(x.device)
     return torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)

@@ -1,0 +1,172 @@
+"""Patches at several reductions: what a generator learns from, stage by stage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from everhart.errors import UsageError
+from everhart.synthesize.training_images import TrainingImage, TrainingImages
+
+__all__ = [
+    "Patch",
+    "StageConfig",
+    "check_stages",
+    "draw_patch",
+    "position_planes",
+    "reduce_image",
+    "stage_at",
+]
+
+Image = NDArray[np.float32]
+
+
+class StageConfig(BaseModel):
+    """One stage of the curriculum.
+
+    Examples
+    --------
+    >>> StageConfig(patch_px=32, reduction=4).share
+    1.0
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    patch_px: int | None = Field(
+        None, ge=8, description="edge of the patches in pixels; none for the whole image"
+    )
+    reduction: int = Field(1, ge=1, description="images are reduced by so much, by averaging")
+    share: float = Field(1.0, gt=0, description="share of the steps, relative to the others")
+    batch_size: int | None = Field(
+        None, ge=1, description="patches a step; none for that of the optimiser"
+    )
+
+
+class Patch(NamedTuple):
+    """A patch of an image.
+
+    Attributes
+    ----------
+    pixels
+        ``(h, w)``.
+    position
+        ``(3, h, w)``; see :data:`everhart.nn.diffusion_unet.POSITION_PLANES`.
+    mask
+        Classes of the pixels ``(h, w)``, or None.
+    label
+        Number of the image's class.
+    """
+
+    pixels: Image
+    position: Image
+    mask: NDArray[np.int64] | None
+    label: int
+
+
+def stage_at(stages: Sequence[StageConfig], share_done: float) -> StageConfig:
+    """Return the stage that a training is in.
+
+    Parameters
+    ----------
+    stages
+        The curriculum.
+    share_done
+        Part of the steps that is done, 0 to 1.
+    """
+    ends = np.cumsum([stage.share for stage in stages])
+    number = int(np.searchsorted(ends / ends[-1], share_done + 1e-9, side="right"))
+    return stages[min(number, len(stages) - 1)]
+
+
+def reduce_image(pixels: Image, by: int) -> Image:
+    """Reduce an image by averaging blocks of ``by x by`` pixels; what is left over is cut off.
+
+    Examples
+    --------
+    >>> reduce_image(np.array([[0, 2, 9], [4, 6, 9]], np.float32), 2)
+    array([[3.]], dtype=float32)
+    """
+    height, width = (n // by * by for n in pixels.shape)
+    blocks = pixels[:height, :width].reshape(height // by, by, width // by, by)
+    return np.ascontiguousarray(blocks.mean(axis=(1, 3), dtype=np.float32))
+
+
+def position_planes(
+    shape: tuple[int, int], whole: tuple[int, int], corner: tuple[int, int], reduction: int
+) -> Image:
+    """Return where each pixel of a patch lies.
+
+    Parameters
+    ----------
+    shape, whole
+        Sizes of the patch and of the reduced image that it is from.
+    corner
+        First row and column of the patch in it.
+    reduction
+        By how much the image is reduced.
+
+    Returns
+    -------
+    ndarray
+        ``(3, h, w)``: y and x from -1 to 1 over the whole image, and log2 of the reduction.
+
+    Examples
+    --------
+    >>> position_planes((2, 2), (4, 4), (0, 2), 4)[:, 0, 0].round(2)
+    array([-0.75,  0.25,  2.  ], dtype=float32)
+    """
+    y, x = (
+        (2 * (start + np.arange(n) + 0.5) / size - 1).astype(np.float32)
+        for start, n, size in zip(corner, shape, whole, strict=True)
+    )
+    grid = np.meshgrid(y, x, indexing="ij")
+    return np.stack([*grid, np.full(shape, np.log2(reduction), np.float32)])
+
+
+def draw_patch(
+    images: Sequence[TrainingImage], stage: StageConfig, rng: np.random.Generator
+) -> Patch:
+    """Draw a patch of a stage from one of the images."""
+    image = images[int(rng.integers(len(images)))]
+    by = stage.reduction
+    pixels = reduce_image(image.pixels, by) if by > 1 else image.pixels
+    whole = (pixels.shape[0], pixels.shape[1])
+    shape = whole if stage.patch_px is None else (stage.patch_px, stage.patch_px)
+    top, left = (int(rng.integers(n - m + 1)) for n, m in zip(whole, shape, strict=True))
+    window = slice(top, top + shape[0]), slice(left, left + shape[1])
+    mask = None
+    if image.mask is not None:
+        # The middle pixel of each block: classes cannot be averaged.
+        mask = image.mask[by // 2 :: by, by // 2 :: by][: whole[0], : whole[1]][window]
+    position = position_planes(shape, whole, (top, left), by)
+    return Patch(pixels[window], position, mask, image.label)
+
+
+def check_stages(stages: Sequence[StageConfig], images: TrainingImages) -> None:
+    """Check that every stage has room in every image.
+
+    Raises
+    ------
+    UsageError
+        If a patch is larger than the reduced image, or whole images differ in size.
+    """
+    height, width = images.smallest
+    for stage in stages:
+        smallest = min(height // stage.reduction, width // stage.reduction)
+        if stage.patch_px is not None and stage.patch_px > smallest:
+            raise UsageError(
+                f"A stage with patch_px = {stage.patch_px} and reduction = {stage.reduction} was "
+                f"given, and the smallest image has {height} x {width} pixels, which leaves "
+                f"{smallest}: lower one of them."
+            )
+        if stage.patch_px is None:
+            shapes = {i.pixels.shape for i in (*images.images, *images.held_out)}
+            if len(shapes) > 1:
+                raise UsageError(
+                    f"A stage of whole images was given, and the images have {len(shapes)} sizes: "
+                    "give patch_px, or images of one size."
+                )

@@ -1,0 +1,166 @@
+"""What the engine trains: the network of a generator, on noisy patches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from everhart.nn.diffusion_unet import Condition, DiffusionUNet
+from everhart.synthesize.config import DiffusionConfig
+from everhart.synthesize.patches import draw_patch, stage_at
+from everhart.synthesize.schedule import NoiseSchedule
+from everhart.synthesize.training_images import TrainingImage
+from everhart.training.engine import TrainingTask
+from everhart.training.samples import SampleFunction
+
+__all__ = ["DiffusionTask", "HeldOutPatches", "PatchBatch", "PatchSamples"]
+
+
+class PatchBatch(NamedTuple):
+    """A sample, or a batch of them.
+
+    Attributes
+    ----------
+    pixels
+        ``(1, h, w)``.
+    position
+        ``(3, h, w)``.
+    mask
+        One plane a class, ``(classes, h, w)``; zeros where it is left open.
+    label
+        Number of the class; one more than the last where it is left open.
+    noise
+        ``(1, h, w)``.
+    t
+        Step of the schedule.
+    """
+
+    pixels: NDArray[np.float32]
+    position: NDArray[np.float32]
+    mask: NDArray[np.float32]
+    label: np.int64
+    noise: NDArray[np.float32]
+    t: np.int64
+
+
+class PatchSamples:
+    """Training samples, stage by stage."""
+
+    def __init__(
+        self, images: tuple[TrainingImage, ...], config: DiffusionConfig, mask_classes: int
+    ) -> None:
+        self.images, self.config, self.mask_classes = images, config, mask_classes
+        self.classes = 1 + max(image.label for image in images)
+
+    def at_step(self, step: int) -> tuple[SampleFunction, int]:
+        """Return what draws the samples from a step on, and how many a step takes."""
+        settings = self.config.optimiser
+        stage = stage_at(self.config.curriculum, step / settings.steps)
+
+        def draw(rng: np.random.Generator) -> PatchBatch:
+            patch = draw_patch(self.images, stage, rng)
+            pixels, mask = patch.pixels, patch.mask
+            for way in self.config.flips:
+                if rng.random() < 0.5:
+                    axis = -1 if way == "horizontal" else -2
+                    pixels = np.flip(pixels, axis)
+                    mask = None if mask is None else np.flip(mask, axis)
+            label = patch.label if rng.random() >= self.config.label_dropout else self.classes
+            planes = _planes(mask, self.mask_classes, pixels.shape)
+            if rng.random() < self.config.mask_dropout:
+                planes = np.zeros_like(planes)
+            return _with_noise(
+                rng, self.config.schedule.steps, pixels, patch.position, planes, label
+            )
+
+        return draw, stage.batch_size or settings.batch_size
+
+
+class HeldOutPatches:
+    """Samples of the last stage from images that are not learned from."""
+
+    def __init__(
+        self, images: tuple[TrainingImage, ...], config: DiffusionConfig, mask_classes: int
+    ) -> None:
+        self.images, self.config, self.mask_classes = images, config, mask_classes
+
+    def __call__(self, rng: np.random.Generator) -> PatchBatch:
+        """Draw one sample."""
+        patch = draw_patch(self.images, self.config.curriculum[-1], rng)
+        planes = _planes(patch.mask, self.mask_classes, patch.pixels.shape)
+        return _with_noise(
+            rng, self.config.schedule.steps, patch.pixels, patch.position, planes, patch.label
+        )
+
+
+def _planes(
+    mask: NDArray[np.int64] | None, classes: int, shape: tuple[int, ...]
+) -> NDArray[np.float32]:
+    if mask is None:
+        return np.zeros((classes, *shape), np.float32)
+    return np.asarray(mask[None] == np.arange(classes)[:, None, None], np.float32)
+
+
+def _with_noise(
+    rng: np.random.Generator,
+    steps: int,
+    pixels: NDArray[np.float32],
+    position: NDArray[np.float32],
+    mask: NDArray[np.float32],
+    label: int,
+) -> PatchBatch:
+    noise = rng.standard_normal((1, *pixels.shape), np.float32)
+    return PatchBatch(
+        np.ascontiguousarray(pixels[None]),
+        position,
+        mask,
+        np.int64(label),
+        noise,
+        np.int64(rng.integers(steps)),
+    )
+
+
+class DiffusionTask(TrainingTask):
+    """Learn to tell the noise in patches.
+
+    Parameters
+    ----------
+    network
+        The network.
+    config
+        The training's config.
+    """
+
+    best_by = "validation_loss"
+
+    def __init__(self, network: DiffusionUNet, config: DiffusionConfig) -> None:
+        super().__init__(network, config.optimiser)
+        self.schedule = NoiseSchedule(**config.schedule.model_dump())
+
+    def losses(self, batch: PatchBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Mean squared error of what is said of the noise."""
+        return self._error(batch).mean(), {}
+
+    @torch.no_grad()
+    def validation_metrics(self, batch: PatchBatch) -> Mapping[str, Tensor]:
+        """Return the same on images that are not learned from."""
+        return {"validation_loss": self._error(batch).mean()}
+
+    def _error(self, batch: PatchBatch) -> Tensor:
+        pixels, position, mask, label, noise, t = (torch.as_tensor(part) for part in batch)
+        net = self.network
+        assert isinstance(net, DiffusionUNet)
+        condition = Condition(
+            label=label if net.config.classes else None,
+            position=position if net.config.position else None,
+            mask=mask if net.config.mask_classes else None,
+        )
+        said = net(self.schedule.add_noise(pixels, noise, t), t, condition)
+        target = self.schedule.target(pixels, noise, t)
+        return F.mse_loss(said.float(), target, reduction="none").mean(dim=(1, 2, 3))
