@@ -113,9 +113,9 @@ def circles(
         raise unknown_name("polarity", str(polarity), ("dark", "bright"))
     if edge not in ("profile", "steepest"):
         raise unknown_name("edge", str(edge), ("profile", "steepest"))
-    smallest, largest = _radius_range(radius_px, values.shape)
+    smallest, largest = radius_range(radius_px, values.shape)
     sign = 1.0 if polarity == "dark" else -1.0
-    found = _detect(values, (smallest, largest), sign)
+    found = detect(values, (smallest, largest), sign)
     fitted = _measure(values, found, sign, edge) if len(found.z) else []
     rows = [
         _row(ellipse, float(z), float(coverage), image)
@@ -127,7 +127,7 @@ def circles(
     return table.sort_values(["y_px", "x_px"], ignore_index=True)
 
 
-def _radius_range(given: tuple[float, float] | None, shape: tuple[int, ...]) -> tuple[float, float]:
+def radius_range(given: tuple[float, float] | None, shape: tuple[int, ...]) -> tuple[float, float]:
     if given is None:
         return _SMALLEST_PX, max(min(shape) / 2, _SMALLEST_PX + 1)
     try:
@@ -142,7 +142,7 @@ def _radius_range(given: tuple[float, float] | None, shape: tuple[int, ...]) -> 
     return smallest, largest
 
 
-def _detect(image: Image, radii: tuple[float, float], sign: float) -> Contours:
+def detect(image: Image, radii: tuple[float, float], sign: float) -> Contours:
     """Return the contours of circles, in pixels of the full image."""
     parts = []
     low = radii[0]

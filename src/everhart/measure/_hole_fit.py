@@ -1,0 +1,450 @@
+"""Contours of many holes at once: one edge profile in common, a contour for each.
+
+The grey levels in a band around the edge are ``a + b T(rho - r(theta))``: T is the profile
+across the edge that all holes of the image have in common, r the contour as harmonics of the angle
+about the hole's centre, a and b the brightness and contrast of the hole. Each pixel is used once,
+as it is, with the weight that its noise gives it: no interpolation, and no threshold on a single noisy
+line. T and the contours are found in turn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["HoleFit", "Template", "fit_holes", "fit_template"]
+
+Float = NDArray[np.float64]
+
+_GRID_PX = 0.05  # of the tabulated profile
+_BIN_PX = 0.125
+_KNOT_PX = 0.75
+_LARGEST_STEP_PX = 1.5
+_LEVELS = 12  # groups of grey level for the line of variance over level
+
+
+@dataclass(frozen=True, eq=False)
+class Template:
+    """The profile across the edge, as a cubic spline.
+
+    Parameters
+    ----------
+    grid
+        Distances from the contour in px, positive outwards, evenly spaced.
+    value, slope
+        Grey level there, and its derivative.
+    basis
+        ``(len(grid), n)``: the splines on the grid.
+    covariance
+        ``(n, n)``: covariance of their coefficients, for white noise of variance 1.
+    """
+
+    grid: Float
+    value: Float
+    slope: Float
+    basis: Float
+    covariance: Float
+
+    def at(self, distance: Float) -> tuple[Float, Float]:
+        """Return value and slope at distances; constant beyond the band."""
+        place = (distance - self.grid[0]) / _GRID_PX
+        low = np.clip(place.astype(np.intp), 0, len(self.grid) - 2)
+        part = np.clip(place - low, 0.0, 1.0)
+        value = self.value[low] + part * (self.value[low + 1] - self.value[low])
+        slope = self.slope[low] + part * (self.slope[low + 1] - self.slope[low])
+        beyond = (place < 0) | (place > len(self.grid) - 1)
+        return value, np.where(beyond, 0.0, slope)
+
+
+@dataclass(eq=False)
+class HoleFit:
+    """One hole while it is being fitted, in pixels.
+
+    Parameters
+    ----------
+    y, x
+        The centre that angles are about.
+    harmonics
+        ``(2 K + 1,)``: mean radius, then cosine and sine parts of orders 1 to K. The first order
+        is zero: it is the centre's.
+    offset, gain
+        Brightness and contrast, against the template.
+    covariance
+        Of (harmonics, offset, gain), where order 1 stands for x and y of the centre.
+    lost
+        Whether the fit ran away.
+    """
+
+    y: float
+    x: float
+    harmonics: Float
+    offset: float = 0.0
+    gain: float = 1.0
+    covariance: Float = field(default_factory=lambda: np.zeros((0, 0)))
+    lost: bool = False
+
+    @property
+    def orders(self) -> int:
+        """Highest harmonic."""
+        return (len(self.harmonics) - 1) // 2
+
+    def radius_at(self, angle: Float) -> Float:
+        """Return the radius in directions (radians, from +x towards +y)."""
+        return np.asarray(harmonic_basis(angle, self.orders) @ self.harmonics)
+
+
+def harmonic_basis(angle: Float, orders: int) -> Float:
+    """Return 1, cos t, sin t, cos 2t, ... of angles ``(n,)``, shape ``(n, 2 orders + 1)``."""
+    parts = [np.ones_like(angle)]
+    for order in range(1, orders + 1):
+        parts += [np.cos(order * angle), np.sin(order * angle)]
+    return np.stack(parts, axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class _Band:
+    """Pixels of the band around one contour."""
+
+    rows: NDArray[np.intp]
+    columns: NDArray[np.intp]
+    grey: Float
+    distance: Float
+    angle_bin: NDArray[np.intp]
+
+
+def _band(image: NDArray[np.float32], hole: HoleFit, reach: float, bins: int) -> _Band | None:
+    """Cut the band out; None where it is not within the image."""
+    table = hole.radius_at(np.arange(bins) * (2 * np.pi / bins))
+    far = float(table.max()) + reach + 1
+    height, width = image.shape
+    top, left = int(np.floor(hole.y - far)), int(np.floor(hole.x - far))
+    bottom, right = int(np.ceil(hole.y + far)) + 1, int(np.ceil(hole.x + far)) + 1
+    # A contour near the border may still be whole where its band is not needed in full.
+    if hole.y - far < -1.5 or hole.x - far < -1.5:
+        return None
+    if hole.y + far > height + 0.5 or hole.x + far > width + 0.5:
+        return None
+    rows = np.arange(max(top, 0), min(bottom, height))
+    columns = np.arange(max(left, 0), min(right, width))
+    dy = (rows - hole.y)[:, None]
+    dx = (columns - hole.x)[None, :]
+    rho = np.hypot(dy, dx)
+    near = (rho > float(table.min()) - reach - 1) & (rho < far)
+    row, column = np.nonzero(near)
+    angle = np.arctan2(dy[row, 0], dx[0, column])
+    place = (angle * (bins / (2 * np.pi))) % bins
+    low = place.astype(np.intp) % bins
+    radius = table[low] + (place - np.floor(place)) * (table[(low + 1) % bins] - table[low])
+    distance = rho[row, column] - radius
+    used = np.abs(distance) <= reach
+    row, column = rows[row[used]], columns[column[used]]
+    nearest = np.rint(place[used]).astype(np.intp) % bins
+    return _Band(row, column, image[row, column].astype(np.float64), distance[used], nearest)
+
+
+def fit_template(distance: Float, grey: Float, weight: Float, reach: float) -> Template:
+    """Fit the profile that the bands of all holes have in common.
+
+    Parameters
+    ----------
+    distance
+        Distance of each pixel from its contour, px.
+    grey
+        Its grey level, brightness and contrast of the hole taken out.
+    weight
+        One over the variance of that.
+    reach
+        Largest distance.
+
+    Returns
+    -------
+    Template
+        A least-squares cubic spline with knots every 0.75 px.
+    """
+    from scipy.interpolate import BSpline
+
+    number = np.rint((distance + reach) / _BIN_PX).astype(np.intp)
+    total = np.bincount(number, weight)
+    used = total > 0
+    d = np.bincount(number, weight * distance)[used] / total[used]
+    g = np.bincount(number, weight * grey)[used] / total[used]
+    total = total[used]
+    count = max(round(2 * reach / _KNOT_PX), 4)
+    inner = np.linspace(-reach, reach, count + 1)
+    knots = np.concatenate([[-reach] * 3, inner, [reach] * 3])
+    n = len(knots) - 4
+    splines = BSpline(knots, np.eye(n), 3)
+    at = splines(np.clip(d, -reach, reach))
+    normal = (at.T * total) @ at
+    normal += np.eye(n) * (1e-9 * float(np.trace(normal)) / n)
+    covariance = np.linalg.inv(normal)
+    coefficients = covariance @ ((at.T * total) @ g)
+    grid = np.arange(-reach, reach + 0.5 * _GRID_PX, _GRID_PX)
+    inside = np.clip(grid, -reach, reach)
+    basis = splines(inside)
+    slope = splines.derivative()(inside) @ coefficients
+    return Template(grid, basis @ coefficients, slope, basis, covariance)
+
+
+class Noise:
+    """Variance of the noise over grey level, and its correlation from pixel to pixel."""
+
+    def __init__(self, variance: float) -> None:
+        self.level = 0.0
+        self.variance = variance
+        self.slope = 0.0
+        self.least = 0.05 * variance
+
+    def at(self, level: Float) -> Float:
+        """Return the variance at grey levels."""
+        return np.maximum(self.variance + self.slope * (level - self.level), self.least)
+
+    @classmethod
+    def of(cls, level: Float, squared: Float) -> Noise:
+        """Measure the line of variance over level from squared residuals."""
+        order = np.argsort(level, kind="stable")
+        groups = [g for g in np.array_split(order, _LEVELS) if len(g) > 20]
+        mean = float(squared.mean())
+        noise = cls(max(mean, 1e-20))
+        noise.level = float(level.mean())
+        if len(groups) < 3:
+            return noise
+        x = np.array([level[g].mean() for g in groups]) - noise.level
+        v = np.array([squared[g].mean() for g in groups])
+        # Larger variances are less well known, in proportion.
+        root = 1 / np.maximum(v, 0.05 * mean)
+        basis = np.stack([np.ones_like(x), x], axis=1) * root[:, None]
+        (at_mean, slope), *_ = np.linalg.lstsq(basis, v * root, rcond=None)
+        if at_mean > 0:
+            noise.variance, noise.slope = float(at_mean), float(slope)
+        return noise
+
+
+def fit_holes(
+    image: NDArray[np.float32], holes: list[HoleFit], reach: float, orders: int
+) -> tuple[Template, float]:
+    """Fit the contours of all holes, in place, and the profile that they have in common.
+
+    Parameters
+    ----------
+    image
+        ``(H, W)``, edges rising outwards.
+    holes
+        Where to begin: contours within about the width of the edge's profile. Those that leave the
+        image or run away are marked as lost.
+    reach
+        Half of the width of the band, px.
+    orders
+        Harmonics of the contour in the end.
+
+    Returns
+    -------
+    template : Template
+        The profile, with the covariance for the noise of the image.
+    inflation : float
+        Variance of the profile's mean over that for white noise.
+    """
+    largest = max(float(h.harmonics[0]) for h in holes)
+    bins = int(2 ** np.clip(np.ceil(np.log2(6 * max(orders, 4))), 6, 9))
+    bins = bins if largest > 10 else 64
+    noise: Noise | None = None
+    template: Template | None = None
+    plan = [min(4, orders), min(4, orders), orders, orders, orders]
+    started = [(h.y, h.x, float(h.harmonics[0])) for h in holes]
+    for number, wanted in enumerate(plan):
+        bands = [None if h.lost else _band(image, h, reach, bins) for h in holes]
+        for hole, band in zip(holes, bands, strict=True):
+            hole.lost |= band is None
+        template, noise = _common(holes, bands, reach, template, noise)
+        if template is None or noise is None:
+            break
+        for hole, band, start in zip(holes, bands, started, strict=True):
+            if band is None:
+                continue
+            _widen(hole, max(wanted, hole.orders))
+            # Twice on a profile that is still blurred by the errors of the contours.
+            for _ in range(2 if number else 3):
+                again = _band(image, hole, reach, bins)
+                if again is None or not _step(hole, again, template, noise, bins):
+                    hole.lost = True
+                    break
+            radius = float(hole.harmonics[0])
+            away = np.hypot(hole.y - start[0], hole.x - start[1])
+            if away > 0.3 * start[2] or abs(radius - start[2]) > 0.3 * start[2]:
+                hole.lost = True
+    assert template is not None
+    assert noise is not None
+    return template, _correlate(image, holes, reach, bins, template, noise)
+
+
+def _widen(hole: HoleFit, orders: int) -> None:
+    missing = 2 * orders + 1 - len(hole.harmonics)
+    if missing > 0:
+        hole.harmonics = np.concatenate([hole.harmonics, np.zeros(missing)])
+
+
+def _common(
+    holes: list[HoleFit], bands: list[_Band | None], reach: float,
+    template: Template | None, noise: Noise | None,
+) -> tuple[Template | None, Noise | None]:  # fmt: skip
+    """Fit the profile to all bands, and the noise to what it leaves."""
+    kept = [(h, b) for h, b in zip(holes, bands, strict=True) if b is not None]
+    if not kept:
+        return None, None
+    # The profile has no scale and level of its own: those of the mean hole.
+    offset = float(np.mean([h.offset for h, _ in kept]))
+    gain = float(np.mean([h.gain for h, _ in kept]))
+    for hole, _ in kept:
+        hole.gain /= gain
+        hole.offset -= offset * hole.gain
+    distance = np.concatenate([b.distance for _, b in kept])
+    grey = np.concatenate([(b.grey - h.offset) / h.gain for h, b in kept])
+    gains = np.concatenate([np.full(len(b.grey), h.gain) for h, b in kept])
+    weight = gains**2
+    if template is not None and noise is not None:
+        weight = weight / noise.at(offset + gain * template.at(distance)[0])
+    found = fit_template(distance, grey, weight, reach)
+    level = found.at(distance)[0]
+    left = gains * (grey - level)
+    # Each hole has fitted away its own parameters.
+    spent = sum(len(h.harmonics) + 2 for h, _ in kept) + found.basis.shape[1]
+    free = len(left) / max(len(left) - spent, 1)
+    return found, Noise.of(level, np.square(left) * free)
+
+
+def _normal(
+    hole: HoleFit, band: _Band, template: Template, noise: Noise, bins: int
+) -> tuple[Float, Float, Float, Float]:
+    """Return normal matrix, right side, and weight and slope of each pixel.
+
+    The pixels of one direction are summed first: all have the same harmonics.
+    """
+    value, slope = template.at(band.distance)
+    weight = 1 / noise.at(value)
+    left = band.grey - hole.offset - hole.gain * value
+    # A particle or a neighbour's edge is no noise: beyond six standard deviations it counts less.
+    unusual = np.abs(left) * np.sqrt(weight) / 6
+    weight = weight / np.maximum(unusual, 1.0)
+    moved = -hole.gain * slope  # by a larger radius
+
+    def binned(values: Float) -> Float:
+        return np.bincount(band.angle_bin, values, bins)
+
+    basis = harmonic_basis(np.arange(bins) * (2 * np.pi / bins), hole.orders)
+    strength = binned(weight * moved**2)
+    by_offset = basis.T @ binned(weight * moved)
+    by_gain = basis.T @ binned(weight * moved * value)
+    n = basis.shape[1]
+    normal = np.empty((n + 2, n + 2))
+    normal[:n, :n] = (basis.T * strength) @ basis
+    normal[:n, n] = normal[n, :n] = by_offset
+    normal[:n, n + 1] = normal[n + 1, :n] = by_gain
+    normal[n, n] = weight.sum()
+    normal[n, n + 1] = normal[n + 1, n] = weight @ value
+    normal[n + 1, n + 1] = weight @ value**2
+    right = np.concatenate(
+        [basis.T @ binned(weight * moved * left), [weight @ left, (weight * left) @ value]]
+    )
+    return normal, right, weight, moved
+
+
+def _step(hole: HoleFit, band: _Band, template: Template, noise: Noise, bins: int) -> bool:
+    """Make one Gauss-Newton step; False where there is nothing to hold on to."""
+    if len(band.grey) < 2 * len(hole.harmonics) + 8:
+        return False
+    normal, right, _, _ = _normal(hole, band, template, noise, bins)
+    scale = np.sqrt(np.diag(normal))
+    if not (np.isfinite(scale).all() and (scale > 0).all()):
+        return False
+    scaled = normal / np.outer(scale, scale)
+    # Directions without an edge (a gap in the contour) do not move.
+    inverse = np.linalg.inv(scaled + 1e-6 * np.eye(len(scale))) / np.outer(scale, scale)
+    step = inverse @ right
+    contour = step[:-2]
+    size = float(np.abs(contour).sum())
+    contour *= min(1.0, _LARGEST_STEP_PX / max(size, 1e-12)) if size > 4 * _LARGEST_STEP_PX else 1
+    harmonics = hole.harmonics + contour
+    hole.x += float(harmonics[1])
+    hole.y += float(harmonics[2])
+    harmonics[1:3] = 0
+    hole.harmonics = harmonics
+    hole.offset += float(step[-2])
+    hole.gain += float(step[-1])
+    hole.covariance = inverse
+    return bool(hole.gain > 0.1 and harmonics[0] > 1 and np.isfinite(harmonics).all())
+
+
+def _correlate(
+    image: NDArray[np.float32], holes: list[HoleFit], reach: float, bins: int,
+    template: Template, noise: Noise,
+) -> float:  # fmt: skip
+    """Correct the covariances for noise that neighbouring pixels have in common.
+
+    The least-squares covariance is that of independent pixels. With the correlation of the
+    residuals the true one is ``H^-1 (J' W C W J) H^-1``: it is worked out on some of the
+    holes, and its ratio to the first taken for all.
+    """
+    import cv2
+
+    kept = [h for h in holes if not h.lost]
+    if not kept:
+        return 1.0
+    some = kept[:: max(len(kept) // 24, 1)]
+    patches = []
+    for hole in some:
+        band = _band(image, hole, reach, bins)
+        if band is not None:
+            patches.append((hole, band, _normal(hole, band, template, noise, bins)))
+    kernel = _residual_correlation(patches, template)
+    ratios, common = [], []
+    for hole, band, (_, _, weight, moved) in patches[:: max(len(patches) // 6, 1)]:
+        value = template.at(band.distance)[0]
+        basis = harmonic_basis(np.arange(bins) * (2 * np.pi / bins), hole.orders)[band.angle_bin]
+        jacobian = np.concatenate(
+            [basis * moved[:, None], np.ones((len(value), 1)), value[:, None]], axis=1
+        )
+        # In units of each pixel's noise, whose correlation is the kernel.
+        fields = (jacobian @ hole.covariance) * np.sqrt(weight)[:, None]
+        fields = np.concatenate([fields, (np.sqrt(weight) * moved)[:, None]], axis=1)
+        rows, columns = band.rows - band.rows.min(), band.columns - band.columns.min()
+        patch = np.zeros((rows.max() + 1, columns.max() + 1), np.float32)
+        found = []
+        for one in fields.T:
+            patch[rows, columns] = one
+            spread = cv2.filter2D(patch, cv2.CV_32F, kernel, borderType=cv2.BORDER_CONSTANT)
+            found.append(float(one @ spread[rows, columns]) / max(float(one @ one), 1e-30))
+        ratios.append(np.maximum(found[:-1], 0.05))
+        common.append(max(found[-1], 0.05))
+    ratio = np.mean(ratios, axis=0)
+    for hole in kept:
+        root = np.sqrt(ratio[: len(hole.covariance)])
+        hole.covariance = hole.covariance * np.outer(root, root)
+    return float(np.mean(common))
+
+
+def _residual_correlation(
+    patches: list[tuple[HoleFit, _Band, tuple[Float, Float, Float, Float]]], template: Template
+) -> NDArray[np.float32]:
+    """Return the correlation of residuals over lags in y and x, zero where it is chance."""
+    from scipy.fft import irfft2, rfft2
+
+    lag = 8
+    size = 2 * lag + 1
+    products, pairs = np.zeros((size, size)), np.zeros((size, size))
+    for hole, band, (_, _, weight, _) in patches:
+        rows, columns = band.rows - band.rows.min(), band.columns - band.columns.min()
+        shape = (int(rows.max()) + 1 + lag, int(columns.max()) + 1 + lag)
+        value = template.at(band.distance)[0]
+        field_ = np.zeros(shape)
+        field_[rows, columns] = (band.grey - hole.offset - hole.gain * value) * np.sqrt(weight)
+        there = np.zeros(shape)
+        there[rows, columns] = 1
+        for total, of in ((products, field_), (pairs, there)):
+            power = irfft2(np.abs(rfft2(of)) ** 2, shape)
+            total += np.roll(power, (lag, lag), (0, 1))[:size, :size]
+    correlation = products / np.maximum(pairs, 1)
+    correlation /= max(float(correlation[lag, lag]), 1e-30)
+    chance = 3 / np.sqrt(np.maximum(pairs, 1))
+    return np.where(np.abs(correlation) > chance, correlation, 0).astype(np.float32)
