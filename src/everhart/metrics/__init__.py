@@ -6,6 +6,12 @@ bar), is pure, and is told its data range: a PSNR without a stated range means n
 
 from __future__ import annotations
 
+from everhart.metrics.contrast import cnr, contrast_regions
+from everhart.metrics.edges import (
+    edge_figure_of_merit,
+    edge_preservation_index,
+    figure_of_merit,
+)
 from everhart.metrics.fidelity import affine_match, affine_psnr, mse, nrmse, psnr
 from everhart.metrics.frames import (
     LeftOutError,
@@ -16,12 +22,16 @@ from everhart.metrics.frames import (
     paired_difference,
     rank_methods,
 )
+from everhart.metrics.fsim import fsim, fsim_binning
+from everhart.metrics.gradients import gmsd
 from everhart.metrics.no_reference import (
     SecondFrameError,
     residual_whiteness,
     second_frame_mse,
     structure_leakage,
 )
+from everhart.metrics.phase_congruency import phase_congruency
+from everhart.metrics.quality_index import uiq
 from everhart.metrics.structural import ms_ssim, ms_ssim_scales, ssim
 
 __all__ = [
@@ -31,6 +41,14 @@ __all__ = [
     "SecondFrameError",
     "affine_match",
     "affine_psnr",
+    "cnr",
+    "contrast_regions",
+    "edge_figure_of_merit",
+    "edge_preservation_index",
+    "figure_of_merit",
+    "fsim",
+    "fsim_binning",
+    "gmsd",
     "left_out_error",
     "left_out_target",
     "ms_ssim",
@@ -38,10 +56,12 @@ __all__ = [
     "mse",
     "nrmse",
     "paired_difference",
+    "phase_congruency",
     "psnr",
     "rank_methods",
     "residual_whiteness",
     "second_frame_mse",
     "ssim",
     "structure_leakage",
+    "uiq",
 ]

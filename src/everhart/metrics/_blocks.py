@@ -18,7 +18,12 @@ def block_means(values: Float) -> Float:
     """
     height, width = values.shape[-2:]
     block = max(1, min(_BLOCK, height // 4, width // 4))
-    rows, columns = height // block, width // block
+    return binned(values, block)
+
+
+def binned(values: Float, block: int) -> Float:
+    """Return the means over square blocks of pixels; what fills no block is left out."""
+    rows, columns = (n // block for n in values.shape[-2:])
     cut = values[..., : rows * block, : columns * block]
     tiled = cut.reshape(*values.shape[:-2], rows, block, columns, block)
     return np.asarray(tiled.mean(axis=(-3, -1)), np.float64)

@@ -25,6 +25,24 @@ def as_pair(
     return a, b
 
 
+def frame_pairs(
+    image: Micrograph | ArrayLike, reference: Micrograph | ArrayLike, *, side: int, why: str
+) -> list[tuple[Float, Float]]:
+    """Return the frames of two images or stacks in pairs, refusing those of fewer pixels a side.
+
+    `why` ends the sentence "An image of 5 x 5 pixels was given: ..., and the image must not be
+    smaller."
+    """
+    a, b = as_pair(image, reference)
+    if min(a.shape[-2:]) < side:
+        raise UsageError(
+            f"An image of {a.shape[-2]} x {a.shape[-1]} pixels was given: {why}, and the image "
+            "must not be smaller."
+        )
+    shape = (-1, *a.shape[-2:])
+    return list(zip(a.reshape(shape), b.reshape(shape), strict=True))
+
+
 def checked_range(data_range: float) -> float:
     """Return the data range, refusing what is no range."""
     if not (np.isfinite(data_range) and data_range > 0):

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from everhart.errors import UsageError
-from everhart.metrics._pair import Float, as_pair, checked_range
+from everhart.metrics._blocks import binned
+from everhart.metrics._pair import Float, checked_range, frame_pairs
 from everhart.micrograph import Micrograph
 
 __all__ = ["MS_SSIM_WEIGHTS", "ms_ssim", "ms_ssim_scales", "ssim"]
@@ -130,7 +130,7 @@ def ms_ssim(
         for scale in range(scales):
             full, contrast = _terms(fine, coarse, value_range)
             terms.append(full if scale == scales - 1 else contrast)
-            fine, coarse = _halved(fine), _halved(coarse)
+            fine, coarse = binned(fine, 2), binned(coarse, 2)
         results.append(float(np.prod(np.maximum(terms, 0.0) ** weights)))
     return float(np.mean(results))
 
@@ -138,14 +138,7 @@ def ms_ssim(
 def _frames(
     image: Micrograph | ArrayLike, reference: Micrograph | ArrayLike
 ) -> list[tuple[Float, Float]]:
-    a, b = as_pair(image, reference)
-    if min(a.shape[-2:]) < 2 * _RADIUS + 1:
-        raise UsageError(
-            f"An image of {a.shape[-2]} x {a.shape[-1]} pixels was given: SSIM has a window of "
-            "11 x 11 pixels, and the image must not be smaller."
-        )
-    shape = (-1, *a.shape[-2:])
-    return list(zip(a.reshape(shape), b.reshape(shape), strict=True))
+    return frame_pairs(image, reference, side=11, why="SSIM has a window of 11 x 11 pixels")
 
 
 def _terms(a: Float, b: Float, data_range: float) -> tuple[float, float]:
@@ -170,10 +163,3 @@ def _terms(a: Float, b: Float, data_range: float) -> tuple[float, float]:
     mean_a, mean_b = mean_a + level, mean_b + level
     luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
     return float(np.mean(luminance * contrast)), float(np.mean(contrast))
-
-
-def _halved(a: Float) -> Float:
-    rows, columns = (n // 2 * 2 for n in a.shape)
-    even = a[:rows, :columns]
-    total = even[0::2, 0::2] + even[1::2, 0::2] + even[0::2, 1::2] + even[1::2, 1::2]
-    return np.asarray(0.25 * total)
