@@ -57,6 +57,7 @@ def _config(folder: Path, **more: Any) -> Path:
             "steps": 240, "batch_size": 4, "learning_rate": 2e-3, "steps_per_epoch": 40,
             "ema_decay": 0.98, "threads": 1, "precision": "fp32",
         },
+        "augmentation": {"operations": ["offset", "gain", "flip_x"], "unchanged": 0.4},
         "validation_samples": 8,
         **more,
     }  # fmt: skip

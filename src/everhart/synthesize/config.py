@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from everhart.nn.diffusion_unet import DiffusionUNetConfig
+from everhart.synthesize.augment import AugmentConfig
 from everhart.synthesize.patches import StageConfig
 from everhart.synthesize.schedule import Prediction, ScheduleName
 from everhart.synthesize.training_images import ImagesConfig
@@ -72,6 +73,9 @@ class DiffusionConfig(BaseModel):
     network: NetworkConfig = Field(default_factory=NetworkConfig)
     flips: tuple[Literal["horizontal", "vertical"], ...] = Field(
         (), description="flips that leave the images what they are: samples will be flipped, too"
+    )
+    augmentation: AugmentConfig | None = Field(
+        None, description="changes that the model is told of, and that samples do not show"
     )
     label_dropout: float = Field(
         0.15, ge=0, le=1, description="share of the samples without label, for guidance"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from everhart.errors import UsageError
+from everhart.synthesize.augment import AugmentConfig, augment
 from everhart.synthesize.training_images import TrainingImage, TrainingImages
 
 __all__ = [
@@ -59,12 +60,15 @@ class Patch(NamedTuple):
         Classes of the pixels ``(h, w)``, or None.
     label
         Number of the image's class.
+    told
+        What the model is told of the augmentation; empty without.
     """
 
     pixels: Image
     position: Image
     mask: NDArray[np.int64] | None
     label: int
+    told: Image
 
 
 def stage_at(stages: Sequence[StageConfig], share_done: float) -> StageConfig:
@@ -128,22 +132,37 @@ def position_planes(
 
 
 def draw_patch(
-    images: Sequence[TrainingImage], stage: StageConfig, rng: np.random.Generator
+    images: Sequence[TrainingImage],
+    stage: StageConfig,
+    rng: np.random.Generator,
+    augmentation: AugmentConfig | None = None,
 ) -> Patch:
-    """Draw a patch of a stage from one of the images."""
+    """Draw a patch of a stage from one of the images, augmented before it is cut out."""
     image = images[int(rng.integers(len(images)))]
     by = stage.reduction
     pixels = reduce_image(image.pixels, by) if by > 1 else image.pixels
     whole = (pixels.shape[0], pixels.shape[1])
+    mask = image.mask
+    if mask is not None and by > 1:
+        # The middle pixel of each block: classes cannot be averaged.
+        mask = mask[by // 2 :: by, by // 2 :: by][: whole[0], : whole[1]]
+    told = np.zeros(0, np.float32)
+    if augmentation is not None:
+        pixels, mask, told = augment(
+            pixels,
+            mask,
+            rng,
+            augmentation.operations,
+            strength=augmentation.strength,
+            unchanged=augmentation.unchanged,
+        )
     shape = whole if stage.patch_px is None else (stage.patch_px, stage.patch_px)
     top, left = (int(rng.integers(n - m + 1)) for n, m in zip(whole, shape, strict=True))
     window = slice(top, top + shape[0]), slice(left, left + shape[1])
-    mask = None
-    if image.mask is not None:
-        # The middle pixel of each block: classes cannot be averaged.
-        mask = image.mask[by // 2 :: by, by // 2 :: by][: whole[0], : whole[1]][window]
+    if mask is not None:
+        mask = mask[window]
     position = position_planes(shape, whole, (top, left), by)
-    return Patch(pixels[window], position, mask, image.label)
+    return Patch(pixels[window], position, mask, image.label, told)
 
 
 def check_stages(stages: Sequence[StageConfig], images: TrainingImages) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from everhart.nn.diffusion_unet import Condition, DiffusionUNet
+from everhart.synthesize.augment import OPERATIONS
 from everhart.synthesize.config import DiffusionConfig
 from everhart.synthesize.patches import draw_patch, stage_at
 from everhart.synthesize.schedule import NoiseSchedule
@@ -39,6 +40,8 @@ class PatchBatch(NamedTuple):
         ``(1, h, w)``.
     t
         Step of the schedule.
+    told
+        What the model is told of the augmentation; empty without.
     """
 
     pixels: NDArray[np.float32]
@@ -47,6 +50,7 @@ class PatchBatch(NamedTuple):
     label: np.int64
     noise: NDArray[np.float32]
     t: np.int64
+    told: NDArray[np.float32]
 
 
 class PatchSamples:
@@ -64,7 +68,7 @@ class PatchSamples:
         stage = stage_at(self.config.curriculum, step / settings.steps)
 
         def draw(rng: np.random.Generator) -> PatchBatch:
-            patch = draw_patch(self.images, stage, rng)
+            patch = draw_patch(self.images, stage, rng, self.config.augmentation)
             pixels, mask = patch.pixels, patch.mask
             for way in self.config.flips:
                 if rng.random() < 0.5:
@@ -76,7 +80,7 @@ class PatchSamples:
             if rng.random() < self.config.mask_dropout:
                 planes = np.zeros_like(planes)
             return _with_noise(
-                rng, self.config.schedule.steps, pixels, patch.position, planes, label
+                rng, self.config.schedule.steps, pixels, patch.position, planes, label, patch.told
             )
 
         return draw, stage.batch_size or settings.batch_size
@@ -94,8 +98,9 @@ class HeldOutPatches:
         """Draw one sample."""
         patch = draw_patch(self.images, self.config.curriculum[-1], rng)
         planes = _planes(patch.mask, self.mask_classes, patch.pixels.shape)
+        told = np.zeros(len(OPERATIONS) if self.config.augmentation else 0, np.float32)
         return _with_noise(
-            rng, self.config.schedule.steps, patch.pixels, patch.position, planes, patch.label
+            rng, self.config.schedule.steps, patch.pixels, patch.position, planes, patch.label, told
         )
 
 
@@ -114,6 +119,7 @@ def _with_noise(
     position: NDArray[np.float32],
     mask: NDArray[np.float32],
     label: int,
+    told: NDArray[np.float32],
 ) -> PatchBatch:
     noise = rng.standard_normal((1, *pixels.shape), np.float32)
     return PatchBatch(
@@ -123,6 +129,7 @@ def _with_noise(
         np.int64(label),
         noise,
         np.int64(rng.integers(steps)),
+        told,
     )
 
 
@@ -153,13 +160,14 @@ class DiffusionTask(TrainingTask):
         return {"validation_loss": self._error(batch).mean()}
 
     def _error(self, batch: PatchBatch) -> Tensor:
-        pixels, position, mask, label, noise, t = (torch.as_tensor(part) for part in batch)
+        pixels, position, mask, label, noise, t, told = (torch.as_tensor(part) for part in batch)
         net = self.network
         assert isinstance(net, DiffusionUNet)
         condition = Condition(
             label=label if net.config.classes else None,
             position=position if net.config.position else None,
             mask=mask if net.config.mask_classes else None,
+            augmentation=told if net.config.augmentation else None,
         )
         said = net(self.schedule.add_noise(pixels, noise, t), t, condition)
         target = self.schedule.target(pixels, noise, t)

@@ -12,6 +12,7 @@ from everhart.errors import UsageError
 from everhart.micrograph import __version__
 from everhart.nn.diffusion_unet import DiffusionUNet
 from everhart.nn.hardware import resolve_device
+from everhart.synthesize.augment import OPERATIONS
 from everhart.synthesize.config import DiffusionConfig
 from everhart.synthesize.generator import ARCHITECTURE, KIND, normalisation_of
 from everhart.synthesize.patches import check_stages
@@ -68,7 +69,8 @@ def train(
     check_stages(config.curriculum, images)
     mask_classes = len(images.mask_values)
     torch.manual_seed(config.seed)
-    network = DiffusionUNet(config.network.complete(len(images.classes), mask_classes, 0))
+    told = len(OPERATIONS) if config.augmentation else 0
+    network = DiffusionUNet(config.network.complete(len(images.classes), mask_classes, told))
     if config.start_from is not None and not resume:
         _take_weights(network, Path(os.path.expandvars(config.start_from)))
     task = DiffusionTask(network, config)
