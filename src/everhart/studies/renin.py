@@ -207,7 +207,17 @@ _CANDIDATES: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
         "random ratio, flips, Charbonnier",
         {**_renin(**_RANDOM), "frames": _FLIPPED, "loss": {"charbonnier": 1.0}},
     ),
+    (
+        "whole-charbonnier",
+        "relaxed N2N, flips, Charbonnier",
+        {**_RN2N, "frames": _FLIPPED, "loss": {"charbonnier": 1.0}},
+    ),
     ("adapted", "sem-general adapted, flips", _ADAPTED),
+    (
+        "adapted-charbonnier",
+        "sem-general adapted, flips, Charbonnier",
+        {**_ADAPTED, "loss": {"charbonnier": 1.0}},
+    ),
 )
 
 _RECIPE = Study(
@@ -223,7 +233,7 @@ _RECIPE = Study(
     ],
     orderings=[
         Ordering(f"{name}{regime}", f"{other}{regime}", column)
-        for name in ("random", "flips", "adapted")
+        for name in ("random", "charbonnier", "adapted")
         for regime in ("", "-fixed")
         for other in ("renin", "rn2n")
         for column in ("different psnr_db", "normal psnr_db")
