@@ -134,6 +134,7 @@ def compare(
             resume=resume,
             keep_images=keep_images,
             json_path=json_path,
+            config_path=config,
         )
         return
     if not inputs:

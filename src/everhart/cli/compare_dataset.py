@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from glob import has_magic
@@ -41,6 +40,7 @@ def run_dataset(
     resume: bool,
     keep_images: Path | None,
     json_path: Path | None,
+    config_path: Path | None = None,
 ) -> None:
     """Compare methods on a data set and write the report.
 
@@ -58,6 +58,8 @@ def run_dataset(
         Folder for the restored images.
     json_path
         Where to write the JSON once more.
+    config_path
+        File that the settings come from. It is left as it is where it lies beside the report.
 
     Raises
     ------
@@ -69,11 +71,16 @@ def run_dataset(
     from everhart.io import image_paths
     from everhart.report import compare_dataset, provenance, write_dataset
     from everhart.report.cells import check_store
+    from everhart.report.dataset_checks import check_choices, check_kept
     from everhart.report.dataset_config import write_config
     from everhart.report.dataset_html import dataset_outputs
-    from everhart.report.methods import check_methods
 
-    check_methods(config.methods)
+    labels = check_choices(
+        config.methods,
+        judge_by=config.judge_by,
+        tie_margin=config.tie_margin,
+        worst_of=config.worst_of,
+    )
     if config.match == "order" and len(config.references) > 1:
         count = len(image_paths(config.images))
         if count != len(config.references):
@@ -85,18 +92,24 @@ def run_dataset(
     items = config.items()
     check_store(cells, resume=resume, overwrite=overwrite)
     replacing = overwrite or (resume and cells.is_dir())
-    outputs = [*dataset_outputs(report).values(), report.with_suffix(".yaml")]
+    settings = report.with_suffix(".yaml")
+    outputs = list(dataset_outputs(report).values())
+    if config_path is None or config_path.absolute() != settings.absolute():
+        outputs.append(settings)
     extra = [json_path] if json_path is not None and json_path not in outputs else []
     check_outputs(
         [*outputs, *extra],
         overwrite=replacing,
         inputs={path for item in items for path in item.files},
     )
+    if keep_images is not None:
+        check_kept(items, labels, keep_images, unasked=not replacing)
     for sentence in config.changes():
-        warnings.warn(sentence, stacklevel=2)
+        typer.echo(f"everhart: warning: {sentence}", err=True)
     about = provenance(command_line())
     config = config.model_copy(update={"provenance": about})
-    write_config(config, report.with_suffix(".yaml"), overwrite=replacing)
+    if settings in outputs:
+        write_config(config, settings, overwrite=replacing)
 
     def tell(failure: Failure) -> None:
         what = f"{failure.image}, {failure.method}" if failure.method else failure.image

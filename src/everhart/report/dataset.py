@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
@@ -18,6 +17,7 @@ from everhart.errors import EverhartError, UsageError
 from everhart.micrograph import Micrograph, __version__
 from everhart.report.cells import Cell, CellStore, key_of
 from everhart.report.comparison import NOISY, AlignmentModel, ImageComparison, MethodResult
+from everhart.report.dataset_checks import check_choices, check_kept, kept_image
 from everhart.report.dataset_result import (
     DatasetComparison,
     DatasetImage,
@@ -27,12 +27,12 @@ from everhart.report.dataset_result import (
 from everhart.report.dataset_shown import CROP_PX, choose_shown
 from everhart.report.dataset_table import default_tie_margin
 from everhart.report.figures import FIGURES
-from everhart.report.methods import check_methods, label
-from everhart.report.pairing import Item, Words, find_items, without_suffix
+from everhart.report.methods import label
+from everhart.report.pairing import Item, Words, find_items
 from everhart.report.pictures import contrast_window, detail_region, structured_point, to_grey
 from everhart.report.run import compare_image, provenance
 
-__all__ = ["compare_dataset", "kept_image", "method_record"]
+__all__ = ["compare_dataset", "method_record"]
 
 _NOT_OF_ONE_METHOD: Final = "frames_place"  # depends on which methods ran together
 
@@ -110,24 +110,12 @@ def compare_dataset(
     EverhartError
         If no image could be compared.
     """
-    check_methods(methods)
-    labels = tuple(label(method) for method in methods)
-    _check_labels(methods, labels)
-    if worst_of is not None and worst_of not in labels:
-        raise UsageError(
-            f"worst_of = {worst_of!r} was given: it must be one of the methods {', '.join(labels)}."
-        )
-    if judge_by is not None and not getattr(FIGURES.get(judge_by), "best", ""):
-        from everhart.errors import unknown_name
-
-        raise unknown_name("figure", judge_by, [k for k, f in FIGURES.items() if f.best])
-    if tie_margin is not None and not 0 <= tie_margin < np.inf:
-        raise UsageError(f"tie_margin = {tie_margin} was given: give 0 or more.")
+    labels = check_choices(methods, judge_by=judge_by, tie_margin=tie_margin, worst_of=worst_of)
     items = _items_of(images, reference, fields)
     if not items:
         raise UsageError("No image was given: give at least one.")
     if keep_images is not None:
-        _check_kept(items, labels, keep_images, unasked=not (resume or overwrite))
+        check_kept(items, labels, keep_images, unasked=not (resume or overwrite))
     settings: dict[str, Any] = {
         "alignment": alignment,
         "data_range": data_range,
@@ -183,22 +171,6 @@ def method_record(method: str) -> dict[str, str]:
     if method in CLASSICAL:
         return {"method": method}
     return {"method": label(method), "model_sha256": _sha256(find_model(method))}
-
-
-def kept_image(folder: Path, method: str, image: str) -> Path:
-    """Return where the restored image of a method is kept.
-
-    Examples
-    --------
-    >>> kept_image(Path("kept"), "nlm", "a/1.png").as_posix()
-    'kept/nlm/a/1.tif'
-    """
-    safe = re.sub(r"[^\w.-]+", "_", method)
-    image = without_suffix(image)
-    parts = [
-        re.sub(r"[^\w.\- ]+", "_", part) for part in image.split("/") if part not in ("", "..")
-    ]
-    return folder.joinpath(safe, *parts[:-1], f"{parts[-1]}.tif")
 
 
 @dataclass
@@ -349,37 +321,6 @@ def _items_of(
     if isinstance(images, Sequence) and images and all(isinstance(one, Item) for one in images):
         return [one for one in images if isinstance(one, Item)]
     return find_items(images, references=reference, fields=fields)  # type: ignore[arg-type]
-
-
-def _check_labels(methods: Sequence[str], labels: Sequence[str]) -> None:
-    for index, name in enumerate(labels):
-        if name in labels[:index] or name == NOISY:
-            raise UsageError(
-                f"The method {methods[index]} would be shown as {name}, as is another one: give "
-                "model files with other names of file or folder."
-            )
-
-
-def _check_kept(
-    items: Sequence[Item], labels: Sequence[str], folder: Path, *, unasked: bool
-) -> None:
-    """Check that restored images overwrite neither each other, nor inputs, nor others unasked."""
-    inputs = {path.absolute() for item in items for path in item.files}
-    taken: dict[str, str] = {}
-    for item in items:
-        for name in labels:
-            path = kept_image(folder, name, item.name)
-            before = taken.setdefault(path.as_posix().casefold(), item.name)
-            if before != item.name:
-                raise UsageError(
-                    f"The images {before} and {item.name} would both be kept as {path}: compare "
-                    "them in two runs, or rename one."
-                )
-            if path.absolute() in inputs or (unasked and path.exists()):
-                raise UsageError(
-                    f"The restored image {path} exists already: give another folder to keep images "
-                    "in, or ask to overwrite or to resume."
-                )
 
 
 def _hashes(item: Item) -> dict[str, str]:
