@@ -1,0 +1,373 @@
+"""Roughness of edges without the noise of finding them: sigma, correlation length, Hurst exponent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from everhart.errors import EverhartError, UsageError
+from everhart.measure._edge_spectrum import Tapers, k_correlation, make_tapers
+
+__all__ = ["Estimate", "Roughness", "fit_roughness"]
+
+Float = NDArray[np.float64]
+
+_FEWEST_ROWS = 64
+_HURST = (0.1, 2.0)
+_QUIET = 1e-7  # smallest noise variance that is looked for, of the whole variance
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its standard deviation."""
+
+    value: float
+    sd: float
+
+
+@dataclass(frozen=True, eq=False)
+class Roughness:
+    """What a set of edges (or widths) says of its roughness.
+
+    Parameters
+    ----------
+    biased
+        Standard deviation about a straight line, as measured: roughness and noise.
+    sigma
+        Standard deviation of the roughness alone, of an endless edge.
+    noise
+        Standard deviation of the noise of one row.
+    common
+        Standard deviation of what all edges of a row do together (jitter and drift of the scan). It is
+        in `biased` and not in `sigma`. 0 where there is one line or it was not asked for.
+    correlation_length, hurst
+        Of the Palasantzas model. A Hurst exponent above 1 is that of edges which something smoothed
+        along the line (a denoiser, a wide probe), not of a self-affine edge.
+    frequency, psd, floor, model
+        Spectrum: frequency in cycles a unit; measured, fitted noise floor, and fitted model with its floor,
+        in units cubed. Two-sided: twice the integral over the positive frequencies is the
+        variance.
+    kept, noise_kept
+        Which part of the variance of the roughness and of the noise is left once a straight line
+        is taken out of an edge.
+    edges
+        Number of independent edges that the spectrum is worth.
+    misfit
+        Mean squared deviation of the spectrum from the model over its expectation: 1 where the model
+        holds.
+    """
+
+    biased: Estimate
+    sigma: Estimate
+    noise: Estimate
+    common: float
+    correlation_length: Estimate
+    hurst: Estimate
+    frequency: Float
+    psd: Float
+    floor: Float
+    model: Float
+    kept: float
+    noise_kept: float
+    edges: float
+    misfit: float
+
+
+def fit_roughness(
+    edges: ArrayLike,
+    dy: float,
+    *,
+    pairs: bool = False,
+    common: bool = False,
+    smoothing: ArrayLike = (1.0,),
+) -> Roughness:
+    """Take the noise of edge detection out of the roughness of edges.
+
+    Noise of finding an edge is independent from row to row, so it adds a constant floor to the
+    spectrum [1]_. Spectra through sine tapers, averaged over the edges, are fitted by floor and Palasantzas
+    spectrum together, with the likelihood of averaged periodograms [2]_. The model is compared in
+    the form that the measurement gives it: windowed, aliased by the rows, without a straight line,
+    and smoothed by what the rows were smoothed by. The unbiased variance is the measured one less
+    that of the floor [3]_, both put right for what the straight line took. Standard deviations are
+    those of that estimator (Fisher information and the covariance of the windowed spectrum) for as many
+    independent edges as there are.
+
+    Parameters
+    ----------
+    edges
+        Positions of edges, or widths, shape ``(edges, rows)``, at least 64 rows, finite.
+    dy
+        Distance of the rows, in the unit of `edges`.
+    pairs
+        Whether edges 2 i and 2 i + 1 belong to one line and may move together.
+    common
+        Whether to take out what the edges of all lines do together in a row, which is the scan's
+        jitter and not the specimen's. It takes two lines.
+    smoothing
+        The kernel along the rows that the image was smoothed with before the edges were found,
+        symmetric with sum 1. Rows are independent before it.
+
+    Returns
+    -------
+    Roughness
+        In the unit of `edges`.
+
+    Raises
+    ------
+    UsageError
+        If there are too few rows, or a position is not finite.
+    EverhartError
+        If all edges are straight.
+
+    References
+    ----------
+    .. [1] C. A. Mack, "Reducing roughness in extreme ultraviolet lithography", J. Micro/Nanolith.
+       MEMS MOEMS 17 (2018), 041006, section 4.
+    .. [2] P. Whittle, "Estimation and information in stationary time series", Arkiv foer Matematik
+       2 (1953), 423-434.
+    .. [3] J. S. Villarrubia, B. D. Bunday, "Unbiased estimation of linewidth roughness", Proc.
+       SPIE 5752 (2005), 480-488, eq. 5.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> rough = np.cumsum(rng.normal(0, 0.1, (30, 2048)), axis=1)[:, 1024:]
+    >>> rough = rough - rough.mean(axis=1, keepdims=True)
+    >>> found = fit_roughness(rough + rng.normal(0, 1.0, rough.shape), 1.0)
+    >>> bool(abs(found.noise.value - 1) < 0.03)
+    True
+    """
+    positions = np.asarray(edges, np.float64)
+    if positions.ndim != 2 or positions.shape[0] < 1 or positions.shape[1] < _FEWEST_ROWS:
+        raise UsageError(
+            f"Edges of shape {positions.shape} were given: give (edges, rows), with at least "
+            f"{_FEWEST_ROWS} rows."
+        )
+    if not np.isfinite(positions).all() or not 0 < dy < np.inf:
+        raise UsageError("Edges or a distance of rows that are not finite were given.")
+    sides = 2 if pairs else 1
+    if positions.shape[0] % sides:
+        raise UsageError(f"{positions.shape[0]} edges were given as pairs: give an even number.")
+    left = _without_line(positions)
+    if not left.any():
+        raise EverhartError("All edges are straight lines: there is no roughness to be measured.")
+    tapers = make_tapers(positions.shape[1])
+    spectrum = _Spectrum.make(left, tapers, dy, sides, common)
+    model = _Model(tapers, dy, np.asarray(smoothing, np.float64))
+    return _measured(left, spectrum, model)
+
+
+def _without_line(edges: Float) -> Float:
+    """Take a straight line out of each edge."""
+    t = np.arange(edges.shape[1]) - (edges.shape[1] - 1) / 2
+    centred = edges - edges.mean(axis=1, keepdims=True)
+    return np.asarray(centred - np.outer(centred @ t / (t @ t), t))
+
+
+@dataclass(frozen=True, eq=False)
+class _Spectrum:
+    """Measured spectrum and variances."""
+
+    frequency: Float
+    psd: Float
+    total_variance: float  # as measured, with what edges have in common
+    variance: float  # without it
+    common: float
+    edges: float  # independent ones
+
+    @classmethod
+    def make(cls, left: Float, tapers: Tapers, dy: float, sides: int, common: bool) -> _Spectrum:
+        lines = left.shape[0] // sides
+        sorted_by_side = left.reshape(lines, sides, -1)
+        waves = tapers.transform(left)
+        waves = waves.reshape(len(waves), lines, sides, -1)
+        total = float(np.mean(left**2))
+        degrees, shared = float(lines), 0.0
+        if common and lines > 1:
+            # The mean over lines holds what they have in common and a part of their own roughness;
+            # with one degree of freedom less this is unbiased as a variance is.
+            waves = waves - waves.mean(axis=1, keepdims=True)
+            own = sorted_by_side - sorted_by_side.mean(axis=0, keepdims=True)
+            degrees = lines - 1.0
+            variance = float(np.sum(own**2)) / (degrees * sides * left.shape[1])
+            shared = max(total - variance, 0.0)
+        else:
+            variance = total
+        power = np.abs(waves) ** 2
+        psd = dy * power.sum(axis=(1, 2)).mean(axis=0) / (degrees * sides)
+        independent = degrees
+        if sides == 2:
+            cross = float((waves[:, :, 0] * waves[:, :, 1].conj()).real.sum())
+            together = 2 * cross / float(power.sum())
+            independent = degrees * 2 / (1 + together**2)
+        return cls(
+            tapers.frequencies(dy), psd, total, variance, float(np.sqrt(shared)), independent
+        )
+
+
+class _Model:
+    """Expected spectrum over (log variance, log length, Hurst, log noise variance)."""
+
+    def __init__(self, tapers: Tapers, dy: float, smoothing: Float) -> None:
+        from scipy.signal import fftconvolve
+
+        self.tapers, self.dy = tapers, dy
+        self.lag = np.arange(tapers.n) * dy
+        kernel = np.convolve(smoothing, smoothing[::-1])
+        self.reach = len(smoothing) - 1
+        self._kernel, self._convolve = kernel, fftconvolve
+        noise = np.zeros(tapers.n)
+        noise[: self.reach + 1] = kernel[self.reach :]
+        self.noise_covariance = noise
+        self.floor = tapers.expected(noise, dy)
+
+    def covariance(self, p: Float) -> Float:
+        """Return the autocovariance of the roughness as the smoothed rows show it."""
+        plain = np.exp(p[0]) * k_correlation(self.lag, float(np.exp(p[1])), float(p[2]))
+        if not self.reach:
+            return np.asarray(plain)
+        both = np.concatenate([plain[self.reach : 0 : -1], plain, np.zeros(self.reach)])
+        return np.asarray(self._convolve(both, self._kernel, mode="valid"))
+
+    def expected(self, p: Float) -> Float:
+        """Return the expected spectrum with its floor."""
+        rough = self.tapers.expected(self.covariance(p), self.dy)
+        return np.asarray(np.maximum(rough, 0) + np.exp(p[3]) * self.floor)
+
+    def log_slopes(self, p: Float) -> tuple[Float, Float]:
+        """Return the expected spectrum and the slopes of its logarithm, ``(4, bins)``."""
+        middle = self.expected(p)
+        step = 1e-4
+        slopes = np.empty((4, middle.size))
+        slopes[3] = np.exp(p[3]) * self.floor / middle
+        slopes[0] = 1 - slopes[3]
+        for i in (1, 2):
+            moved = p.copy()
+            moved[i] += step
+            slopes[i] = (np.log(self.expected(moved)) - np.log(middle)) / step
+        return middle, slopes
+
+    def kept(self, covariance: Float) -> float:
+        """Return the variance that is left of an autocovariance without a straight line."""
+        n = self.tapers.n
+        lags = np.arange(n)
+        # Of a line's two directions, constant and slope: the autocorrelations of both.
+        t = np.arange(n) - (n - 1) / 2
+        constant = (n - lags) / n
+        slope = _autocorrelation(t / np.linalg.norm(t))
+        twice = np.where(lags == 0, 1.0, 2.0)
+        return float(covariance[0] - (twice * (constant + slope)) @ covariance / n)
+
+
+def _autocorrelation(a: Float) -> Float:
+    from scipy.fft import irfft, next_fast_len, rfft
+
+    size = int(next_fast_len(2 * a.size, real=True))
+    return np.asarray(irfft(np.abs(rfft(a, size)) ** 2, size)[: a.size])
+
+
+def _fit(spectrum: _Spectrum, model: _Model) -> Float:
+    """Find the most likely parameters."""
+    from scipy.optimize import minimize
+
+    psd = np.maximum(spectrum.psd, 1e-12 * spectrum.psd.max())
+    n, dy = model.tapers.n, model.dy
+    total = spectrum.variance
+    high = float(np.median(psd[-max(len(psd) // 8, 4) :]) / dy)
+    low = [np.log(total * 1e-4), np.log(0.2 * dy), _HURST[0], np.log(total * _QUIET)]
+    top = [np.log(total * 50), np.log(0.5 * n * dy), _HURST[1], np.log(total * 2)]
+
+    def cost(p: Float) -> tuple[float, Float]:
+        expected, slopes = model.log_slopes(p)
+        ratio = psd / expected
+        return float(np.sum(ratio + np.log(expected))), np.asarray(slopes @ (1 - ratio))
+
+    best = None
+    for length in (4.0, 30.0):
+        start = [
+            np.log(max(total - high, 0.05 * total)),
+            np.log(min(length, n / 8) * dy),
+            0.7,
+            np.log(np.clip(high, total * 1e-5, 0.9 * total)),
+        ]
+        fit = minimize(
+            cost, np.array(start), jac=True, method="L-BFGS-B",
+            bounds=list(zip(low, top, strict=True)), options={"maxiter": 120, "ftol": 1e-10},
+        )  # fmt: skip
+        if best is None or fit.fun < best.fun:
+            best = fit
+    assert best is not None
+    return np.asarray(best.x, np.float64)
+
+
+def _measured(left: Float, spectrum: _Spectrum, model: _Model) -> Roughness:
+    p = _fit(spectrum, model)
+    expected, slopes = model.log_slopes(p)
+    variance, noise_variance = float(np.exp(p[0])), float(np.exp(p[3]))
+    rough = model.covariance(p)
+    # What is left of an endless edge's variance, and of the noise's, in rows as they were measured.
+    kept = model.kept(rough) / variance
+    noise_kept = model.kept(model.noise_covariance)
+    noise_free = spectrum.variance - noise_variance * noise_kept
+    unbiased = max(noise_free / kept, 0.0)
+
+    together = model.tapers.bin_correlation
+    weighted = _bins_summed(slopes, together) / spectrum.edges
+    information = slopes @ slopes.T
+    # A parameter at a limit tells nothing, and must not spoil the others.
+    scale = np.sqrt(np.maximum(np.diag(information), 1e-12))
+    inverse = np.linalg.pinv(information / np.outer(scale, scale), rcond=1e-9)
+    inverse = inverse / np.outer(scale, scale)
+    influence = inverse @ slopes  # of a relative deviation in each bin on the parameters
+    covariance = inverse @ weighted @ slopes.T @ inverse.T
+    # The variance is the sum over the spectrum (both signs of the frequency); the floor goes off.
+    share = 2 * expected / (model.tapers.n * model.dy)
+    if model.tapers.n % 2 == 0:
+        share[-1] /= 2
+    on_variance = (share - noise_variance * noise_kept * influence[3]) / kept
+    variance_sd = _spread(on_variance, together, spectrum.edges)
+    total_sd = _spread(share, together, spectrum.edges)
+    sd = np.sqrt(np.maximum(np.diag(covariance), 0))
+    biased, sigma = float(np.sqrt(spectrum.total_variance)), float(np.sqrt(unbiased))
+    noise = float(np.sqrt(noise_variance))
+    ratio = spectrum.psd / expected
+    inner = slice(2, -2)
+    usual = together[0] / spectrum.edges
+    return Roughness(
+        biased=Estimate(biased, total_sd / (2 * biased)),
+        sigma=Estimate(sigma, _root_sd(sigma, variance_sd)),
+        noise=Estimate(noise, noise * float(sd[3]) / 2),
+        common=spectrum.common,
+        correlation_length=Estimate(float(np.exp(p[1])), float(np.exp(p[1]) * sd[1])),
+        hurst=Estimate(float(p[2]), float(sd[2])),
+        frequency=spectrum.frequency,
+        psd=spectrum.psd,
+        floor=noise_variance * model.floor,
+        model=expected,
+        kept=kept,
+        noise_kept=noise_kept,
+        edges=spectrum.edges,
+        misfit=float(np.mean((ratio[inner] - 1) ** 2) / usual),
+    )
+
+
+def _root_sd(root: float, variance_sd: float) -> float:
+    """Return the deviation of a root; of a variance below its own error, the root of that."""
+    if root**2 > variance_sd:
+        return variance_sd / (2 * root)
+    return float(np.sqrt(variance_sd)) / 2
+
+
+def _bins_summed(rows: Float, together: Float) -> Float:
+    """Multiply by the covariance of the bins, which depends on their distance alone."""
+    from scipy.ndimage import correlate1d
+
+    band = np.concatenate([together[:0:-1], together])
+    return np.asarray(correlate1d(rows, band, axis=-1, mode="constant"))
+
+
+def _spread(weights: Float, together: Float, edges: float) -> float:
+    """Return the standard deviation of a weighted sum of relative deviations of the bins."""
+    return float(np.sqrt(max(float(_bins_summed(weights, together) @ weights), 0) / edges))
