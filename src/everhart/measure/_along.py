@@ -72,7 +72,9 @@ def autocovariance(values: Float, lags: int) -> Float:
     return np.asarray(products(centred) / np.maximum(pairs, 1.0))
 
 
-def statistics_along(values: Float, noise_reach: int) -> AlongStatistics:
+def statistics_along(
+    values: Float, noise_reach: int, mean_factor: float = 1.0
+) -> AlongStatistics:
     """Take the noise out of the scatter of a quantity along an interface.
 
     Noise of columns that are further apart than it reaches is independent, so that it adds to
@@ -91,6 +93,9 @@ def statistics_along(values: Float, noise_reach: int) -> AlongStatistics:
         One a column, shape ``(n,)``; NaN where there is none.
     noise_reach
         The first lag at which the noise of two columns is independent, 1 for white noise.
+    mean_factor
+        By how much the noise of the mean has more variance than that of independent columns,
+        from what they have in common (such as grey levels that were estimated).
 
     Returns
     -------
@@ -120,7 +125,7 @@ def statistics_along(values: Float, noise_reach: int) -> AlongStatistics:
     near = np.arange(1, min(noise_reach, lags + 1))
     short = covariance[near] - amplitude * shape[near - 1] + lost
     noise_sum = max(noise + 2 * float(short.sum()), 0.0)
-    mean_variance = lost + noise_sum / n
+    mean_variance = lost + mean_factor * noise_sum / n
     curve = amplitude * shape
     curve[near - 1] += short
     spread = 2 / n * ((variance + noise) ** 2 + 2 * float(pairs @ curve**2))

@@ -13,8 +13,9 @@ __all__ = ["Course", "measure_courses"]
 
 Float = NDArray[np.float64]
 
-_ROUNDS = 3
+_ROUNDS = 4
 _PATH_NOISE_PX = 0.4
+_LEVEL_STRETCH = 6.0  # columns for each squared pixel of noise
 
 
 @dataclass(eq=False)
@@ -35,6 +36,10 @@ class Course:
         Row at each column as measured, with its noise; NaN where there is none.
     coverage
         Part of the columns along which the step is there.
+    noise_variance
+        About the variance of the noise of `rows`, squared pixels.
+    level_factor
+        By how much the noise of the mean row has more variance than with known grey levels.
     """
 
     sign: float
@@ -44,6 +49,8 @@ class Course:
     below: Float
     rows: Float
     coverage: float = 1.0
+    noise_variance: float = 1.0
+    level_factor: float = 1.0
 
     @property
     def step(self) -> Float:
@@ -91,7 +98,10 @@ def measure_courses(
         nothing = np.zeros(path.size)
         smooth = gaussian_filter1d(path, 2.0)
         courses.append(
-            Course(candidate.sign, smooth, candidate.width_px, nothing, nothing, path)
+            Course(
+                candidate.sign, smooth, candidate.width_px, nothing, nothing, path,
+                noise_variance=path.size / 48,
+            )  # fmt: skip
         )
         reaches.append((gaps[i - 1] if i > 0 else np.inf, gaps[i] if i < len(gaps) else np.inf))
     for step in range(_ROUNDS):
@@ -116,7 +126,10 @@ def _improve(
 
     width = course.path.size
     free = max(4.5 * course.width_px + 3, 8.0)
-    up, down = (int(np.ceil(min(free, max(gap / 2, 3.0)))) for gap in gaps)
+    up, down = (
+        int(np.ceil(min(free, max(gap / 2, gap - 2 * course.width_px, 3.0))))
+        for gap in gaps
+    )
     near = np.rint(course.path).astype(np.intp)
     rows = near[None, :] + np.arange(-up, down + 1)[:, None]
     there = (rows >= 0) & (rows < len(pixels))
@@ -135,13 +148,16 @@ def _improve(
     basis = np.stack([1 - inside, inside, peak]) * there
     normal = np.einsum("ikx,jkx->xij", basis, basis)
     right = np.einsum("ikx,kx->xi", basis, seen)
-    # Levels from a stretch along the interface that is long enough against the noise.
-    stretch = float(np.clip(width / 60, 4.0, 20.0))
+    # Levels from a stretch along the interface: what noise they have left moves the edge like
+    # roughness of that length, by 1 to 2 % of a column's variance for 10 columns.
+    stretch = float(np.clip(_LEVEL_STRETCH * course.noise_variance, 4.0, width / 4))
     normal_near = gaussian_filter1d(normal, stretch, axis=0, mode="nearest")
     right_near = gaussian_filter1d(right, stretch, axis=0, mode="nearest")
     ridge = 1e-9 * np.trace(normal_near, axis1=1, axis2=2)[:, None, None] * np.eye(3)
     solved = np.linalg.solve(normal_near + ridge + 1e-12 * np.eye(3), right_near[..., None])[..., 0]
     course.above, course.below = solved[:, 0], solved[:, 1]
+    together = normal.sum(axis=0)
+    course.level_factor = max(float(np.linalg.pinv(together)[2, 2] * together[2, 2]), 1.0)
     usual = float(np.median(course.step))
     course.coverage = float(np.mean(course.step * np.sign(usual) > 0.35 * abs(usual)))
     step = np.where(course.step * np.sign(usual) > 0.25 * abs(usual), course.step, usual)
@@ -153,10 +169,11 @@ def _improve(
     spread = 1.4826 * float(np.median(np.abs(shift[whole]))) if whole.any() else 0.0
     odd = np.abs(shift) > 6 * spread + 0.5
     course.rows = np.where(whole & ~odd, course.path + shift, np.nan)
-    if last:
-        return
     apart = course.rows[noise_reach:] - course.rows[:-noise_reach]
     noise = 0.5 * float(np.nanmean(apart**2)) if np.isfinite(apart).any() else 1.0
+    course.noise_variance = noise
+    if last:
+        return
     length = float(np.clip(noise / (2 * np.sqrt(np.pi) * _PATH_NOISE_PX**2), 1.0, width / 16))
     limit = max(2 * w, 1.0)
     moved = np.where(whole & ~odd, np.clip(shift, -limit, limit), 0.0)

@@ -202,7 +202,12 @@ def _from_image(
     levels = [c.above for c in courses] + [courses[-1].below]
     grey = np.array([float(np.median(v)) for v in levels])
     details = [
-        {"width_px": c.width_px, "step": float(np.median(c.step)), "coverage": c.coverage}
+        {
+            "width_px": c.width_px,
+            "step": float(np.median(c.step)),
+            "coverage": c.coverage,
+            "level_factor": c.level_factor,
+        }
         for c in courses
     ]
     names = tuple(str(i) for i in range(len(courses) + 1))
@@ -271,13 +276,17 @@ def _measurement(
     straight = found.rows - slope * (x - x.mean())
     _check_flat(straight)
     courses = [_about_line(rows, x) for rows in found.rows]
-    interfaces = [statistics_along(course * across, found.noise_reach) for course in courses]
+    factors = [detail.get("level_factor", 1.0) for detail in found.details]
+    interfaces = [
+        statistics_along(course * across, found.noise_reach, factor)
+        for course, factor in zip(courses, factors, strict=True)
+    ]
     thick = np.diff(straight, axis=0) * across
     rows = []
     for i, local in enumerate(thick):
         if np.isfinite(local).sum() < 24:
             continue
-        stats = statistics_along(local, found.noise_reach)
+        stats = statistics_along(local, found.noise_reach, (factors[i] + factors[i + 1]) / 2)
         top, bottom = interfaces[i], interfaces[i + 1]
         rows.append(
             {
