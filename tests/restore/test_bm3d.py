@@ -64,7 +64,7 @@ def test_groups_of_overlapping_blocks(clean: NDArray[np.float64]) -> None:
     table = module._coefficient_covariance(covariance(), forward, white=False)
     places = np.array([[0, 0], [0, 2], [1, 1], [5, 5], [20, 20], [21, 20], [0, 1], [40, 3]])
     out = np.zeros((8, 64), np.float32)
-    _variances(places, 8, table, out)
+    _variances(places, 8, table, np.zeros((8, 64), np.float32), out)
     rng = np.random.default_rng(1)
     total = np.zeros((8, 64))
     draws = 3000

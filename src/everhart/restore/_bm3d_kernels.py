@@ -186,42 +186,55 @@ def _inverse_haar(group: Float32, number: int, buffer: Float32) -> None:
 
 
 @_compiled
-def _variances(places: NDArray[np.int64], number: int, covariance: Float32, out: Float32) -> None:
+def _variances(
+    places: NDArray[np.int64], number: int, covariance: Float32, sums: Float32, out: Float32
+) -> None:
     """Variance of every coefficient of a group, with the overlap of its blocks.
 
     ``covariance[reach + dy, reach + dx]`` is that of each 2-D coefficient of two blocks that
-    lie (dy, dx) apart. A Haar coefficient of n blocks is a sum with signs over sqrt(n): each
-    pair of blocks in it adds twice their covariance over n.
+    lie (dy, dx) apart. The Haar coefficients are the inner nodes of a binary tree over the blocks,
+    1 the root, 2 n and 2 n + 1 the halves of n: a coefficient of L blocks has 2 / L of what the
+    pairs inside its halves have in common, less what the pairs across them have. So each pair is
+    added once, to the node where its blocks part: in ``sums``, ``(most, 64)``.
     """
     reach = covariance.shape[0] // 2
-    for i in range(BLOCK):
-        for k in range(number):
-            for j in range(BLOCK):
-                out[i, k * BLOCK + j] = covariance[reach, reach, i, j]
+    for node in range(number):
+        for a in range(BLOCK * BLOCK):
+            sums[node, a] = np.float32(0.0)
     for m in range(number):
         for n in range(m + 1, number):
             dy = places[n, 0] - places[m, 0]
             dx = places[n, 1] - places[m, 1]
             if abs(dy) > reach or abs(dx) > reach:
                 continue
-            _add(out, 0, 2.0 / number, covariance[reach + dy, reach + dx])
-            level, length = 1, number  # coefficients level..2 level - 1, each of `length` blocks
-            while length > 1 and m // length == n // length:
-                half = length // 2
-                same = m // half == n // half
-                factor = (2.0 if same else -2.0) / length
-                _add(out, level + m // length, factor, covariance[reach + dy, reach + dx])
-                level, length = 2 * level, half
-    for i in range(BLOCK):
-        for k in range(number * BLOCK):
-            out[i, k] = max(out[i, k], np.float32(1e-6))
-
-
-@_compiled
-def _add(out: Float32, coefficient: int, factor: float, covariance: Float32) -> None:
+            node, other = number + m, number + n
+            while node != other:
+                node, other = node // 2, other // 2
+            common = covariance[reach + dy, reach + dx]
+            for i in range(BLOCK):
+                for j in range(BLOCK):
+                    sums[node, i * BLOCK + j] += common[i, j]
+    alone = covariance[reach, reach]
+    least = np.float32(1e-6)
+    length, first = np.float32(2.0), number // 2  # from the lowest level of the tree up
+    while first > 0:
+        share = np.float32(2.0) / length
+        for node in range(first, 2 * first):
+            for i in range(BLOCK):
+                for j in range(BLOCK):
+                    a = i * BLOCK + j
+                    inside = np.float32(0.0)
+                    if 2 * node < number:
+                        inside = sums[2 * node, a] + sums[2 * node + 1, a]
+                    across = sums[node, a]
+                    out[i, node * BLOCK + j] = max(alone[i, j] + share * (inside - across), least)
+                    sums[node, a] = inside + across
+        length, first = np.float32(2.0) * length, first // 2
+    share = np.float32(2.0 / number)
     for i in range(BLOCK):
         for j in range(BLOCK):
-            out[i, coefficient * BLOCK + j] += np.float32(factor) * covariance[i, j]
+            pairs = sums[1, i * BLOCK + j] if number > 1 else np.float32(0.0)
+            out[i, j] = max(alone[i, j] + share * pairs, least)
 
 
 @_compiled
@@ -277,6 +290,7 @@ def filter_rows(
     guide = np.empty((BLOCK, most * BLOCK), np.float32)
     variance = np.empty((BLOCK, most * BLOCK), np.float32)
     buffer = np.empty((BLOCK, most * BLOCK), np.float32)
+    sums = np.empty((most, BLOCK * BLOCK), np.float32)
     middle = covariance.shape[0] // 2
     for i in range(BLOCK):
         for k in range(most):
@@ -292,7 +306,7 @@ def filter_rows(
             _haar(group, number, buffer)
             _transform(forward, group, number, buffer)
             if exact:
-                _variances(places, number, covariance, variance)
+                _variances(places, number, covariance, sums, variance)
             kept = np.float32(0.0)
             if wiener:
                 _gather(pilot, places, number, guide)
