@@ -37,6 +37,7 @@ _PEAK_PX: Final = 7  # two alarms nearer than 3 px are one
 _PEAKS_PER_MPX: Final = 200.0  # as many as are kept; a useful rate of false alarms is far lower
 _PATCH_PX: Final = 15  # half of what a defect's picture is cut out with
 _SPECTRUM_PX: Final = 64
+_FEWEST_BLANKS: Final = 3
 _SPECTRUM_FLOOR: Final = 1e-3
 
 
@@ -99,14 +100,19 @@ class DefectScores:
         Largest responses where there is no defect, falling, by observer; of ``matched`` by
         ``matched RADIUS``.
     blobs
-        Largest blobs where there is no defect, in grey levels, falling, by their size in px.
+        Largest blobs of the difference from the pattern where there is no defect, in grey
+        levels, falling, by their size in px.
+    changing_blobs
+        Likewise, of the difference from the mean of the method's other images without defects:
+        what it does in every image alike, such as blurred edges, is not in it.
     area_mpx
-        Area that `alarms` and `blobs` are from, in megapixels.
+        Area that alarms and blobs are from, in megapixels.
     """
 
     defects: pd.DataFrame
     alarms: Mapping[str, NDArray[np.float64]]
     blobs: Mapping[float, NDArray[np.float64]]
+    changing_blobs: Mapping[float, NDArray[np.float64]]
     area_mpx: float
 
     def to_dict(self) -> dict[str, Any]:
@@ -115,16 +121,24 @@ class DefectScores:
             "defects": self.defects.to_dict("list"),
             "alarms": {name: np.round(v, 4).tolist() for name, v in self.alarms.items()},
             "blobs": {str(size): np.round(v, 6).tolist() for size, v in self.blobs.items()},
+            "changing_blobs": {
+                str(size): np.round(v, 6).tolist() for size, v in self.changing_blobs.items()
+            },
             "area_mpx": self.area_mpx,
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> DefectScores:
         """Return what :meth:`to_dict` gave."""
+        blobs, changing = (
+            {float(size): np.asarray(v, np.float64) for size, v in values[key].items()}
+            for key in ("blobs", "changing_blobs")
+        )
         return cls(
             pd.DataFrame(values["defects"]),
             {name: np.asarray(v, np.float64) for name, v in values["alarms"].items()},
-            {float(size): np.asarray(v, np.float64) for size, v in values["blobs"].items()},
+            blobs,
+            changing,
             float(values["area_mpx"]),
         )
 
@@ -140,8 +154,8 @@ def score_defects(
     a method does wrong everywhere in the same way is in the scatter, so nobody gains by blur.
 
     `matched` is the prewhitening (Hotelling) observer [1]_: with the covariance of a method's
-    own errors it is the best linear detector of a known shape, and no invertible linear filter
-    changes its score. It is a bound for what is worth finding, not an inspection tool.
+    own errors it is the best linear detector of a known shape, and a linear filter that
+    wipes out no frequency does not change its score. It is a bound for what is worth finding, not an inspection tool.
 
     Parameters
     ----------
@@ -151,7 +165,7 @@ def score_defects(
         What the method made of noisy images with defects, M of ``(H, W)`` in the grey levels of
         the pattern.
     blanks
-        What it made of noisy images without defects, at least 2.
+        What it made of noisy images without defects, at least 3: each is held against the others.
 
     Returns
     -------
@@ -170,10 +184,10 @@ def score_defects(
     """
     with_defects = _differences(images, trial)
     without = _differences(blanks, trial)
-    if len(with_defects) != len(trial.marked) or len(without) < 2:
+    if len(with_defects) != len(trial.marked) or len(without) < _FEWEST_BLANKS:
         raise UsageError(
             f"{len(with_defects)} images with and {len(without)} without defects were given: give "
-            f"{len(trial.marked)} and at least 2."
+            f"{len(trial.marked)} and at least {_FEWEST_BLANKS}."
         )
     table = trial.defects.reset_index(drop=True)
     table = table.assign(**_kept(trial, with_defects, without))
@@ -189,13 +203,11 @@ def score_defects(
             alarms[name if radius is None else f"{name} {radius:g}"] = peaks
             scores[own] = heights
         table[name] = scores
-    blobs = {
-        size: _largest([_peaks(_blob_response(d, size)) for d in without], without)
-        for size in BLOB_SIGMAS_PX
-    }
+    total = np.sum(without, axis=0)
+    changing = [d - (total - d) / (len(without) - 1) for d in without]
     height, width = trial.pattern.shape
     area = len(without) * (height - 2 * _MARGIN_PX) * (width - 2 * _MARGIN_PX) / 1e6
-    return DefectScores(table, alarms, blobs, area)
+    return DefectScores(table, alarms, _blobs(without), _blobs(changing), area)
 
 
 def _differences(images: Sequence[ArrayLike], trial: DefectTrial) -> list[Image]:
@@ -293,7 +305,7 @@ def _matched_filter(template: NDArray[np.float64], spectrum: NDArray[np.float64]
     start = size // 2 - _PATCH_PX
     centred[start : start + template.shape[0], start : start + template.shape[1]] = template
     # What a method has wiped out it cannot be asked for: a floor under the spectrum.
-    floor = max(_SPECTRUM_FLOOR * float(spectrum.max()), float(np.finfo(np.float64).tiny))
+    floor = _SPECTRUM_FLOOR * float(spectrum.max()) or 1.0
     transform = np.fft.fft2(np.fft.ifftshift(centred)) / np.maximum(spectrum, floor)
     kernel = np.fft.fftshift(np.fft.ifft2(transform).real)[1:, 1:]
     kernel /= np.sqrt((kernel**2).sum()) or 1.0
@@ -329,6 +341,13 @@ def _standardised(
     return _largest(peaks, blank), heights
 
 
+def _blobs(differences: Sequence[Image]) -> dict[float, NDArray[np.float64]]:
+    return {
+        size: _largest([_peaks(_blob_response(d, size)) for d in differences], differences)
+        for size in BLOB_SIGMAS_PX
+    }
+
+
 def _blob_response(difference: Image, sigma: float) -> NDArray[np.float64]:
     """Return how far a spot is from its surroundings, in grey levels."""
     from scipy.ndimage import gaussian_filter
@@ -347,8 +366,6 @@ def _peaks(response: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.asarray(core[(core == highest) & (core > 0)], np.float64)
 
 
-def _largest(
-    peaks: Sequence[NDArray[np.float64]], images: Sequence[Image]
-) -> NDArray[np.float64]:
+def _largest(peaks: Sequence[NDArray[np.float64]], images: Sequence[Image]) -> NDArray[np.float64]:
     kept = int(np.ceil(_PEAKS_PER_MPX * sum(i.size for i in images) / 1e6))
     return np.asarray(np.sort(np.concatenate(peaks))[::-1][:kept], np.float64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -78,8 +78,7 @@ def make_specimen(
     rng: np.random.Generator,
     *,
     placements: int,
-    radii_px: Sequence[float],
-    contrasts: Sequence[float],
+    kinds: Mapping[float, Sequence[float]],
 ) -> Specimen:
     """Make a scene and plant bright lumps on it, all sizes and contrasts in every image.
 
@@ -93,10 +92,9 @@ def make_specimen(
         Source of randomness.
     placements
         Number of images with defects.
-    radii_px
-        Mean radii of the lumps.
-    contrasts
-        Scene brightness that a lump adds in its middle; 1 is black to white.
+    kinds
+        Contrasts by mean radius in px: the scene brightness that a lump adds in its middle (1 is
+        black to white).
 
     Returns
     -------
@@ -105,12 +103,14 @@ def make_specimen(
     """
     pattern = simulate(scene, shape=shape, rng=rng).image
     microscope = inspection_microscope()
-    kinds = [(float(r), float(c)) for r in radii_px for c in contrasts]
+    all_kinds = [(float(r), float(c)) for r, several in kinds.items() for c in several]
     marked, rows = [], []
     for image in range(placements):
         brightness = pattern.copy()
         places = _places(shape, rng)
-        drawn = [kinds[i % len(kinds)] for i in range(image * len(places), (image + 1) * len(places))]
+        # On from where the last image ended, so that all kinds are equally frequent.
+        first = image * len(places)
+        drawn = [all_kinds[(first + i) % len(all_kinds)] for i in range(len(places))]
         for (y, x), (radius, contrast) in zip(places, drawn, strict=True):
             lump = np.zeros(shape, np.float32)
             paint_particle(lump, rng, radius, y_px=y, x_px=x, brightness=1.0)
@@ -134,8 +134,7 @@ def make_specimen(
 def _places(shape: tuple[int, int], rng: np.random.Generator) -> list[tuple[float, float]]:
     """Return points at least 31 px apart and 32 px from the border, in random order."""
     jitter = (_SPACING_PX - 31) / 2
-    found = []
-    for y in np.arange(32 + jitter, shape[0] - 32 - jitter, _SPACING_PX):
-        for x in np.arange(32 + jitter, shape[1] - 32 - jitter, _SPACING_PX):
-            found.append((y + rng.uniform(-jitter, jitter), x + rng.uniform(-jitter, jitter)))
-    return [found[i] for i in rng.permutation(len(found))]
+    rows, columns = (np.arange(32 + jitter, n - 32 - jitter, _SPACING_PX) for n in shape)
+    grid = [(float(y), float(x)) for y in rows for x in columns]
+    moved = [(y + rng.uniform(-jitter, jitter), x + rng.uniform(-jitter, jitter)) for y, x in grid]
+    return [moved[i] for i in rng.permutation(len(moved))]
