@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from everhart.report import Comparison, compare, write_html
+from everhart.report.pairing import Item
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
@@ -291,8 +293,6 @@ def test_several_images_open_one_by_one(browser, noisy, tmp_path: Path):
 
 
 def test_large_image_shows_full_resolution_crops(browser, rng, tmp_path: Path):
-    import numpy as np
-
     large = np.full((900, 1800), 60, np.uint8)
     # Stripes of single pixels: any picture made smaller would show them as grey.
     large[400:600:2, 1200:1500] = 200
@@ -306,3 +306,39 @@ def test_large_image_shows_full_resolution_crops(browser, rng, tmp_path: Path):
            return [...new Set(data.filter((_, i) => i % 4 === 0))]"""
     )
     assert len(levels) == 2
+
+
+def test_a_data_set(browser, noisy, specimen, tmp_path: Path):
+    from everhart.io import write
+    from everhart.report import compare_dataset, write_dataset
+
+    rng = np.random.default_rng(4)
+    for index in range(3):
+        again = np.clip(rng.normal(specimen[:96, :128], 8 + 8 * index), 0, 255).astype(np.uint8)
+        write(again, tmp_path / f"im{index}.tif")
+    (tmp_path / "clean").mkdir()
+    write(specimen[:96, :128].astype(np.float32), tmp_path / "clean" / "im.tif")
+    items = [
+        Item(f"im{i}.tif", tmp_path / f"im{i}.tif", tmp_path / "clean" / "im.tif") for i in range(3)
+    ]
+    compared = compare_dataset(items, ["median", "gaussian"], alignment="none", data_range=255)
+    path = write_dataset(compared, tmp_path / "set.html")["html"]
+    browser.get(path.as_uri())
+    assert complaints(browser) == []
+    sizes = browser.execute_script(
+        """return [...document.querySelectorAll('.crops-row img')].map((image) =>
+             [image.naturalWidth, image.clientWidth / image.clientHeight])"""
+    )
+    assert len(sizes) == 3 * 4
+    assert all(width > 0 and ratio == pytest.approx(1, abs=0.02) for width, ratio in sizes)
+    rows = "#images-table tbody th"
+    names = [element.text for element in browser.find_elements(By.CSS_SELECTOR, rows)]
+    assert names == ["im2.tif", "im1.tif", "im0.tif"]  # the worst first
+    heads = browser.find_elements(By.CSS_SELECTOR, "#images-table thead button")
+    heads[2].click()  # by PSNR of the median, from high to low
+    names = [element.text for element in browser.find_elements(By.CSS_SELECTOR, rows)]
+    assert names == ["im0.tif", "im1.tif", "im2.tif"]
+    overflow = browser.execute_script(
+        "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
+    assert overflow <= 0

@@ -238,17 +238,17 @@ class DatasetComparison:
     def verdict(self) -> str:
         """The result in one or two sentences."""
         figure = FIGURES[self.judged_by]
-        what = f"{figure.title} {figure.unit}".strip()
         best = self.ranking[0]
         value = float(self.wide()[best].mean())
         if np.isnan(value):
             return f"No method has a {figure.title}."
-        text = f"{best} has the best mean {what}: {format_value(self.judged_by, value)}."
+        told = f"{format_value(self.judged_by, value)} {figure.unit}".strip()
+        text = f"{best} has the best mean {figure.title}: {told}."
         for other in (*self.ranking[1:2], NOISY):
             against = self.against(best, other)
             if not against["n"]:
                 continue
-            said = f"{against['difference']:+.{figure.digits}f}"
+            said = f"{against['difference']:+.{figure.digits}f} {figure.unit}".strip()
             low, high = (f"{against[end]:+.{figure.digits}f}" for end in ("low", "high"))
             if np.isfinite(against["low"]):
                 said += f" (95 % interval {low} to {high})"

@@ -41,7 +41,7 @@ def choose_shown(compared: DatasetComparison, crop: Crop) -> DatasetComparison:
     Returns
     -------
     DatasetComparison
-        The same with crops.
+        The same with crops, the worst image first.
     """
     shown: list[ShownImage] = []
     pixels = 0
@@ -58,6 +58,8 @@ def choose_shown(compared: DatasetComparison, crop: Crop) -> DatasetComparison:
         if shown and pixels > _MAX_PIXELS:
             break
         shown.append(ShownImage(name, tuple(reasons), pictures))
+    place = {name: number for number, name in enumerate(compared.worst_first())}
+    shown.sort(key=lambda image: place.get(image.name, -1))  # an image where it failed is worse yet
     return replace(compared, shown=tuple(shown))
 
 
