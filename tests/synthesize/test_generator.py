@@ -218,3 +218,13 @@ def test_positions_of_patches_are_those_in_the_whole() -> None:
     # A pixel of the reduced image lies in the middle of those that it is the mean of.
     reduced = position_planes((6, 8), (6, 8), (0, 0), 2)
     np.testing.assert_allclose(reduced[0, :, 0], reduce_image(whole[0], 2)[:, 0], atol=1e-6)
+
+
+def test_the_example_is_a_config() -> None:
+    from everhart.synthesize.config import DiffusionConfig
+    from everhart.training.config import load_config
+
+    example = Path(__file__).parents[2] / "examples" / "generator.yaml"
+    config = load_config(DiffusionConfig, example)
+    assert [stage.patch_px for stage in config.curriculum] == [32, 64, None]
+    assert config.augmentation is not None
