@@ -127,7 +127,7 @@ def test_settings_of_another_version_or_model_are_said(run, pairs):
 
 def test_a_killed_process_goes_on(run, pairs):
     """End a process in the middle, for real; what comes after --resume is what would have been."""
-    for index in range(4, 30):
+    for index in range(4, 14):
         for sub, name in (("noisy", "F01_000.tif"), ("clean", "F64.png")):
             source = pairs / sub / f"s{index % 4}" / name
             (pairs / sub / f"s{index}").mkdir()
@@ -142,7 +142,7 @@ def test_a_killed_process_goes_on(run, pairs):
     process.kill()
     process.wait()
     done = {path.name: path.read_bytes() for path in cells.glob("s*.json")}
-    assert 8 <= len(done) < 90
+    assert 8 <= len(done) < 14 * 3
     assert not (pairs / "r.html").exists()
     assert run("compare", "--config", pairs / "r.yaml", "--resume").status == 0
     assert all((cells / name).read_bytes() == data for name, data in done.items())

@@ -87,8 +87,7 @@ def test_new_figures_appear_by_themselves(pairs, monkeypatch):
     assert dict(zip(head, first, strict=True))["brand_new"] == "1.5"
 
 
-@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
-def test_a_stopped_run_goes_on(pairs, compared, tmp_path, monkeypatch, stop):
+def test_a_stopped_run_goes_on(pairs, compared, tmp_path, monkeypatch):
     from everhart.report import run as running
 
     cells = tmp_path / "r.cells"
@@ -99,11 +98,11 @@ def test_a_stopped_run_goes_on(pairs, compared, tmp_path, monkeypatch, stop):
         nonlocal calls
         calls += 1
         if calls == 6:  # the second method of the third image
-            raise stop
+            raise KeyboardInterrupt
         return known(images, method, device)
 
     monkeypatch.setattr(running, "_run", counted)
-    with pytest.raises(stop):
+    with pytest.raises(KeyboardInterrupt):
         run(pairs, cells=cells)
     with pytest.raises(UsageError, match="--resume"):
         run(pairs, cells=cells)
@@ -130,6 +129,8 @@ def test_what_a_cell_depends_on_is_looked_at(pairs, tmp_path, monkeypatch):
 
     mine = tmp_path / "mine"
     shutil.copytree(pairs, mine)
+    for index in (3, 4):
+        (mine / "noisy" / f"im{index}.tif").unlink()
     cells = tmp_path / "r.cells"
     ran: list[str] = []
     known = running._run
@@ -142,16 +143,16 @@ def test_what_a_cell_depends_on_is_looked_at(pairs, tmp_path, monkeypatch):
         run(mine, cells=cells, resume=True, **more)
         return len(ran)
 
-    assert again() == 10
+    assert again() == 6
     assert again() == 0
     pixels = read(mine / "noisy" / "im1.tif").pixels
     write(255 - pixels, mine / "noisy" / "im1.tif", overwrite=True)
     assert again() == 2
     write(pixels, mine / "clean" / "im2.png", overwrite=True)
     assert again() == 2
-    assert again(data_range=200.0) == 10
+    assert again(data_range=200.0) == 6
     monkeypatch.setattr(module, "__version__", "99")
-    assert again() == 10
+    assert again() == 6
     broken = next(cells.glob("im0.tif.median.*.json"))
     for path in cells.glob("im0.tif.median.*.json"):
         path.write_text(broken.read_text(encoding="utf-8")[:40], encoding="utf-8")

@@ -51,10 +51,10 @@ def compare_dataset(
     judge_by: str | None = None,
     tie_margin: float | None = None,
     worst_of: str | None = None,
-    cells: Path | None = None,
+    cells: Words | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    keep_images: Path | None = None,
+    keep_images: Words | None = None,
     on_step: Callable[[int, int, str], None] | None = None,
     on_failure: Callable[[Failure], None] | None = None,
 ) -> DatasetComparison:
@@ -114,8 +114,9 @@ def compare_dataset(
     items = _items_of(images, reference, fields)
     if not items:
         raise UsageError("No image was given: give at least one.")
-    if keep_images is not None:
-        check_kept(items, labels, keep_images, unasked=not (resume or overwrite))
+    kept = None if keep_images is None else Path(keep_images)
+    if kept is not None:
+        check_kept(items, labels, kept, unasked=not (resume or overwrite))
     settings: dict[str, Any] = {
         "alignment": alignment,
         "data_range": data_range,
@@ -127,9 +128,9 @@ def compare_dataset(
         if cells is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="everhart-")))
         else:
-            folder = cells
+            folder = Path(cells)
         store = CellStore.open(folder, resume=resume or cells is None, overwrite=overwrite)
-        run = _Run(store, tuple(methods), settings, keep_images, on_failure)
+        run = _Run(store, tuple(methods), settings, kept, on_failure)
         steps = len(items) * len(methods)
         for index, item in enumerate(items):
 
