@@ -299,3 +299,28 @@ def test_wrong_calls_say_what_is_allowed(call, words):
 def test_seed_and_rng_exclude_each_other(rng):
     with pytest.raises(UsageError, match="one of them"):
         simulate("lines", seed=1, rng=rng)
+
+
+@pytest.mark.parametrize(
+    ("name", "defects"),
+    [
+        ("nand", {"missing_hole": 1, "dent": 1, "particle": 1}),
+        ("lines", {"bridge": 1, "break": 1, "dent": 1, "particle": 1}),
+        ("particles", {"dent": 1, "particle": 1}),
+        ("stack", {"particle": 2}),
+    ],
+)
+def test_a_scene_without_its_defects_differs_only_there(name, defects):
+    scene = simulate(name, shape=(192, 256), seed=3, defects=defects)
+    change = np.abs(scene.image - scene.defect_free)
+    assert scene.defect_free.dtype == np.float32
+    for found in scene.truth.defects.itertuples():
+        y, x = round(found.y_px), round(found.x_px)
+        half_h, half_w = int(found.height_px / 2) + 2, int(found.width_px / 2) + 2
+        box = change[max(y - half_h, 0) : y + half_h + 1, max(x - half_w, 0) : x + half_w + 1]
+        assert box.max() > 0.5 * abs(found.contrast)
+        # Shapes are uneven, and bright edges reach out of the box.
+        half_h, half_w = 2 * half_h + 12, 2 * half_w + 12
+        change[max(y - half_h, 0) : y + half_h + 1, max(x - half_w, 0) : x + half_w + 1] = 0
+    assert change.max() < 0.01
+    assert simulate(name, shape=(192, 256), seed=3).defect_free is None

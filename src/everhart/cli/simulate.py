@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,7 +72,8 @@ def simulate(
     """Make images with exact truth beside them.
 
     For each scene: an image for every number of shots, the noise-free expectation, a label
-    image, the truth as CSV tables and a JSON with all settings.
+    image, the truth as CSV tables and a JSON with all settings. With defects also the
+    expectation without them, by which `compare` tells what becomes of them.
 
     \b
     Examples:
@@ -113,6 +115,8 @@ def simulate(
     outputs = [
         path for i in range(count) for path in _image_paths(output, scene, i, shots, image_format)
     ]
+    if kinds:
+        outputs += [_defect_free_path(output, scene, i) for i in range(count)]
     for i in range(count):
         outputs += truth_paths(begun, output, f"{scene}_{i:04d}").values()
     check_outputs(outputs, overwrite=overwrite, in_new_folder=True)
@@ -132,7 +136,7 @@ def simulate(
                 image, clean = instrument.expose(begun, rng, number, return_clean=True)
                 write(image, path, overwrite=overwrite)
             write(clean, clean_path, overwrite=overwrite)
-            record = {
+            record: dict[str, Any] = {
                 "seed": first,
                 "index": index,
                 "images": {
@@ -141,6 +145,16 @@ def simulate(
                 "clean": clean_path.name,
                 "instrument": instrument.to_dict(),
             }
+            if begun.defect_free is not None:
+                path = _defect_free_path(output, scene, index)
+                # No instrument here drifts: the expectation is that of any exposure.
+                _, plain = instrument.expose(
+                    replace(begun, image=begun.defect_free),
+                    np.random.default_rng([first, index, 1]),
+                    return_clean=True,
+                )
+                write(plain, path, overwrite=overwrite)
+                record["defect_free"] = path.name
             truth = write_truth(begun, output, stem, record=record, overwrite=overwrite)
             entries.append({"truth": str(truth["truth"]), "images": [str(p) for p in image_paths]})
         progress.update(count, count, "")
@@ -160,6 +174,10 @@ def _image_paths(
         yield folder / f"{scene}_{index:04d}_F{number:03d}.{suffix}"
     # The expectation is float32, which PNG cannot hold.
     yield folder / f"{scene}_{index:04d}_clean.tif"
+
+
+def _defect_free_path(folder: Path, scene: str, index: int) -> Path:
+    return folder / f"{scene}_{index:04d}_defect-free.tif"
 
 
 def _instrument(name: str, scene: str) -> Any:

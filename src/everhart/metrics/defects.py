@@ -17,7 +17,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from everhart.errors import UsageError
 
-__all__ = ["BLOB_SIGMAS_PX", "OBSERVERS", "DefectScores", "DefectTrial", "score_defects"]
+__all__ = [
+    "BLOB_SIGMAS_PX",
+    "OBSERVERS",
+    "DefectScores",
+    "DefectTrial",
+    "blob_response",
+    "score_defects",
+]
 
 Image = NDArray[np.float32]
 
@@ -155,7 +162,8 @@ def score_defects(
 
     `matched` is the prewhitening (Hotelling) observer [1]_: with the covariance of a method's
     own errors it is the best linear detector of a known shape, and a linear filter that
-    wipes out no frequency does not change its score. It is a bound for what is worth finding, not an inspection tool.
+    wipes out no frequency does not change its score. It is a bound for what is worth finding,
+    not an inspection tool.
 
     Parameters
     ----------
@@ -343,13 +351,26 @@ def _standardised(
 
 def _blobs(differences: Sequence[Image]) -> dict[float, NDArray[np.float64]]:
     return {
-        size: _largest([_peaks(_blob_response(d, size)) for d in differences], differences)
+        size: _largest([_peaks(blob_response(d, size)) for d in differences], differences)
         for size in BLOB_SIGMAS_PX
     }
 
 
-def _blob_response(difference: Image, sigma: float) -> NDArray[np.float64]:
-    """Return how far a spot is from its surroundings, in grey levels."""
+def blob_response(difference: Image, sigma: float) -> NDArray[np.float64]:
+    """Return how far a spot is from its surroundings.
+
+    Parameters
+    ----------
+    difference
+        Picture less pattern, ``(H, W)``, in grey levels.
+    sigma
+        Size of the spot in px: the outer Gaussian is twice as wide.
+
+    Returns
+    -------
+    ndarray
+        Absolute response, ``(H, W)``, in grey levels.
+    """
     from scipy.ndimage import gaussian_filter
 
     inner, outer = (gaussian_filter(difference, s) for s in (sigma, 2 * sigma))

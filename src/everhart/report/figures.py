@@ -162,6 +162,35 @@ FIGURES: Final[dict[str, Figure]] = {
             "nothing of the specimen; above 0 edges were blurred away; below 0 noise was left "
             "along them.",
         ),
+        Figure(
+            "defects_kept_percent",
+            "Defects kept",
+            "%",
+            0,
+            "",
+            "Contrast of the planted defects that is in the picture, of a simulated image whose "
+            "truth lies beside it: 100 all, 0 none.",
+        ),
+        Figure(
+            "defects_found_percent",
+            "Defects found",
+            "%",
+            0,
+            "high",
+            "Planted defects found by thresholding the difference from the known pattern without "
+            "defects (means of 3 x 3 pixels, against their local scatter), with ten false alarms a "
+            "megapixel allowed in this very picture.",
+        ),
+        Figure(
+            "invented_per_mpx",
+            "Invented",
+            "/Mpx",
+            0,
+            "low",
+            "Blobs a megapixel, away from defects, that are not in the truth and are stronger than "
+            "what the noise of the image as it was taken makes ten times a megapixel: the largest "
+            "count of three sizes.",
+        ),
         Figure("seconds", "Time", "s", 2, "low", "Wall-clock time of one call on this image."),
         Figure("cpu_seconds", "CPU", "s", 2, "low", "CPU time of all threads of that call."),
         Figure(

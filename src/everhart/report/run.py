@@ -27,6 +27,7 @@ from everhart.report.comparison import (
     Source,
 )
 from everhart.report.cost import Cost, measure
+from everhart.report.defects import planted_beside
 from everhart.report.figures import (
     against_reference,
     default_data_range,
@@ -202,6 +203,7 @@ def compare_image(
     correlation = None if clean is not None else _noise_correlation(noisy)
 
     errors: dict[str, LeftOutError] = {}
+    planted = planted_beside(image, pixels)
 
     def figures_of(name: str, pictures: list[Float32]) -> dict[str, float]:
         found: dict[str, float] = {}
@@ -212,6 +214,8 @@ def compare_image(
             found |= from_frames(errors[name], data_range=level_range)
         if laid is None:
             found |= of_residual(pictures[0], pixels, correlation)
+        if planted is not None:
+            found |= planted.figures(pictures[0])
         return found
 
     untouched = [np.asarray(series[number].field_of_view, np.float32) for number in restored]

@@ -139,9 +139,9 @@ def lines(
 
     style = _Style(line_level, space_level, edge_level, edge_width_nm / nm, shadow, pitch - cd)
     image = style.render(edges, (height, width))
-    if planted:
-        without = style.render(smooth_edges, (height, width))
-        planted = [measure_contrast(dent, without, image) for dent in planted]
+    defect_free = style.render(smooth_edges, (height, width)) if kinds else None
+    if defect_free is not None:
+        planted = [measure_contrast(dent, defect_free, image) for dent in planted]
     for defect in (*breaks, *bridges):
         before = image.copy()
         style.paint_gap(image, edges, defect, fill=defect.kind == "bridge")
@@ -149,7 +149,11 @@ def lines(
     if texture > 0:
         grain = smooth_noise((height, width), rng, max(2.0 / nm, 1.0))
         image += np.float32(texture) * grain
+        if defect_free is not None:
+            defect_free += np.float32(texture) * grain
     np.clip(image, 0, 1, out=image)
+    if defect_free is not None:
+        np.clip(defect_free, 0, 1, out=defect_free)
     planted += paint_particles(image, kinds.count("particle"), rng, 0.35 * pitch)
 
     labels = _labels(edges, (height, width), [*breaks, *bridges])
@@ -178,6 +182,7 @@ def lines(
             "hurst": hurst,
             "pair_correlation": pair_correlation,
         },
+        defect_free,
     )
 
 

@@ -219,10 +219,13 @@ def nand(
     image = np.full((height, width), surface_level, np.float32)
     if texture > 0:
         image += np.float32(texture) * smooth_noise((height, width), rng, max(4.0 / nm, 1.0))
+    defect_free = image.copy() if kinds else None
     labels = np.zeros((height, width), np.int32)
     planted: list[Planted] = []
     rows: list[dict[str, object]] = []
     for i, (hole, (row, column, _, _)) in enumerate(zip(holes, sites, strict=True)):
+        if defect_free is not None:
+            style.paint(defect_free, np.zeros_like(labels), undented.get(i, hole), 1)
         if i in missing:
             size = 2 * hole.radius
             found = Planted("missing_hole", hole.y, hole.x, size, size)
@@ -240,6 +243,8 @@ def nand(
             style.paint(image, labels, hole, label)
         rows.append(_hole_row(hole, label, row, column, (height, width), style, nm))
     np.clip(image, 0, 1, out=image)
+    if defect_free is not None:
+        np.clip(defect_free, 0, 1, out=defect_free)
     planted += paint_particles(image, kinds.count("particle"), rng, 0.35 * radius)
     truth = Truth(
         labels=labels,
@@ -257,6 +262,7 @@ def nand(
             "diameter_nm": diameter_nm,
             "border": border,
         },
+        defect_free,
     )
 
 

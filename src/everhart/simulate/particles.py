@@ -136,6 +136,7 @@ def particles(
             edge_level, shading, light, _draw_facets(rng, count),
         )  # fmt: skip
     np.clip(image, 0, 1, out=image)
+    defect_free = image.copy() if kinds else None
     planted = _pits(image, labels, y, x, radius, kinds.count("dent"), rng)
     planted += paint_particles(
         image, kinds.count("particle"), rng, float(np.median(radius)) if radius.size else 5.0
@@ -175,6 +176,7 @@ def particles(
             "coverage": coverage,
             "overlap": overlap,
         },
+        defect_free,
     )
 
 

@@ -92,6 +92,8 @@ class Scene:
         Name of the scene, such as ``"nand"``.
     parameters
         The parameters that it was made with, JSON-serialisable.
+    defect_free
+        The same specimen without its planted defects, like `image`; None where none was planted.
     """
 
     image: Image
@@ -99,6 +101,7 @@ class Scene:
     truth: Truth
     name: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    defect_free: Image | None = None
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -162,6 +162,7 @@ def stack(
         body = _ramp(-(distance - levels_px[0]), soft) * outline.crystal((height, width), soft)
         image += np.float32(lattice_contrast) * body * fringes
     np.clip(image, 0, 1, out=image)
+    defect_free = image.copy() if kinds else None
     # What is heavy is dark in bright field.
     planted = paint_particles(
         image, kinds.count("particle"), rng, max(2.0 / nm, 3.0), brightness=(0.03, 0.15)
@@ -195,6 +196,7 @@ def stack(
             "correlation_length_nm": correlation_length_nm,
             "lattice_nm": lattice_nm,
         },
+        defect_free,
     )
 
 
