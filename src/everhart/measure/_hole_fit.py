@@ -5,6 +5,10 @@ across the edge that all holes of the image have in common, r the contour as har
 about the hole's centre, a and b the brightness and contrast of the hole. Each pixel is used once,
 as it is, with the weight that its noise gives it: no interpolation, and no threshold on a single noisy
 line. T and the contours are found in turn.
+
+How far harmonics, brightness and contrast of holes scatter is found on all of them, and taken as
+known for each (an empirical prior): what no hole shows needs no freedom. Without that, contours
+follow the noise, and the profile gets sharper than it is.
 """
 
 from __future__ import annotations
@@ -21,7 +25,11 @@ Float = NDArray[np.float64]
 _GRID_PX = 0.05  # of the tabulated profile
 _BIN_PX = 0.125
 _KNOT_PX = 0.75
+_SURE = 3.0  # standard deviations below which a slope of the profile is none
+_TAPER_PX = 1.0
 _LARGEST_STEP_PX = 1.5
+_FIRST_SCATTER = 0.03  # of harmonics that were not fitted yet, of the radius
+_LEAST_SCATTER = 1e-3  # px, or of the contrast
 _LEVELS = 12  # groups of grey level for the line of variance over level
 
 
@@ -73,6 +81,9 @@ class HoleFit:
         Brightness and contrast, against the template.
     covariance
         Of (harmonics, offset, gain), where order 1 stands for x and y of the centre.
+    free, free_variance
+        The same parameters by this hole's pixels alone, without what is known from the others,
+        and their variances.
     lost
         Whether the fit ran away.
     """
@@ -83,6 +94,8 @@ class HoleFit:
     offset: float = 0.0
     gain: float = 1.0
     covariance: Float = field(default_factory=lambda: np.zeros((0, 0)))
+    free: Float = field(default_factory=lambda: np.zeros(0))
+    free_variance: Float = field(default_factory=lambda: np.zeros(0))
     lost: bool = False
 
     @property
@@ -112,6 +125,7 @@ class _Band:
     grey: Float
     distance: Float
     angle_bin: NDArray[np.intp]
+    bins: int
 
 
 def _band(image: NDArray[np.float32], hole: HoleFit, reach: float, bins: int) -> _Band | None:
@@ -141,7 +155,7 @@ def _band(image: NDArray[np.float32], hole: HoleFit, reach: float, bins: int) ->
     used = np.abs(distance) <= reach
     row, column = rows[row[used]], columns[column[used]]
     nearest = np.rint(place[used]).astype(np.intp) % bins
-    return _Band(row, column, image[row, column].astype(np.float64), distance[used], nearest)
+    return _Band(row, column, image[row, column].astype(np.float64), distance[used], nearest, bins)
 
 
 def fit_template(distance: Float, grey: Float, weight: Float, reach: float) -> Template:
@@ -184,7 +198,13 @@ def fit_template(distance: Float, grey: Float, weight: Float, reach: float) -> T
     grid = np.arange(-reach, reach + 0.5 * _GRID_PX, _GRID_PX)
     inside = np.clip(grid, -reach, reach)
     basis = splines(inside)
-    slope = splines.derivative()(inside) @ coefficients
+    derived = splines.derivative()(inside)
+    slope = derived @ coefficients
+    # What noise gives the slope would draw the contours to it, and so grow from round to round,
+    # above all at the ends of the band, where little holds it.
+    sd = np.sqrt(np.einsum("gi,ij,gj->g", derived, covariance, derived))
+    sure = np.maximum(1 - np.square(_SURE * sd / np.maximum(np.abs(slope), 1e-30)), 0)
+    slope = slope * sure * np.clip((reach - np.abs(grid)) / _TAPER_PX, 0, 1)
     return Template(grid, basis @ coefficients, slope, basis, covariance)
 
 
@@ -260,14 +280,17 @@ def fit_holes(
         template, noise = _common(holes, bands, reach, template, noise)
         if template is None or noise is None:
             break
+        widest = max(wanted, *(hole.orders for hole in holes))
+        for hole in holes:
+            _widen(hole, widest)
+        precision = _precision(holes)
         for hole, band, start in zip(holes, bands, started, strict=True):
             if band is None:
                 continue
-            _widen(hole, max(wanted, hole.orders))
             # Twice on a profile that is still blurred by the errors of the contours.
             for _ in range(2 if number else 3):
                 again = _band(image, hole, reach, bins)
-                if again is None or not _step(hole, again, template, noise, bins):
+                if again is None or not _step(hole, again, template, noise, precision):
                     hole.lost = True
                     break
             radius = float(hole.harmonics[0])
@@ -305,6 +328,10 @@ def _common(
     weight = gains**2
     if template is not None and noise is not None:
         weight = weight / noise.at(offset + gain * template.at(distance)[0])
+    else:  # of the noise nothing is known but what a first profile leaves
+        first = fit_template(distance, grey, weight, reach)
+        left = grey - first.at(distance)[0]
+        weight = weight / max(float(np.square(left).mean()), 1e-20)
     found = fit_template(distance, grey, weight, reach)
     level = found.at(distance)[0]
     left = gains * (grey - level)
@@ -315,7 +342,7 @@ def _common(
 
 
 def _normal(
-    hole: HoleFit, band: _Band, template: Template, noise: Noise, bins: int
+    hole: HoleFit, band: _Band, template: Template, noise: Noise
 ) -> tuple[Float, Float, Float, Float]:
     """Return normal matrix, right side, and weight and slope of each pixel.
 
@@ -328,6 +355,7 @@ def _normal(
     unusual = np.abs(left) * np.sqrt(weight) / 6
     weight = weight / np.maximum(unusual, 1.0)
     moved = -hole.gain * slope  # by a larger radius
+    bins = band.bins
 
     def binned(values: Float) -> Float:
         return np.bincount(band.angle_bin, values, bins)
@@ -350,18 +378,53 @@ def _normal(
     return normal, right, weight, moved
 
 
-def _step(hole: HoleFit, band: _Band, template: Template, noise: Noise, bins: int) -> bool:
+def _precision(holes: list[HoleFit]) -> Float:
+    """Return one over the variance that each parameter has among the holes; 0 for a free one."""
+    fitted = [h for h in holes if not h.lost]
+    if not fitted:
+        fitted = holes
+    n = max(len(h.harmonics) for h in holes)
+    radius = float(np.mean([h.harmonics[0] for h in fitted]))
+    scatter = np.full(n, (_FIRST_SCATTER * radius) ** 2)
+    known = min((len(h.free) - 2 for h in fitted), default=0)
+    precision = np.zeros(n + 2)
+    if known > 3:
+        free = np.array([h.free[:known] for h in fitted])
+        noise = np.array([h.free_variance[:known] for h in fitted])
+        excess = (np.square(free) - noise).mean(axis=0)
+        for order in range(2, (known + 1) // 2):
+            # One order has two parts a hole: with its neighbours, where shapes change smoothly.
+            first, last = (order, order) if order == 2 else (max(order - 1, 3), order + 1)
+            scatter[2 * order - 1 : 2 * order + 1] = excess[2 * first - 1 : 2 * last + 1].mean()
+        for place, mean in ((-2, 0.0), (-1, 1.0)):
+            seen = np.array([h.free[place] - mean for h in fitted])
+            if len(seen) > 5:
+                own = np.array([h.free_variance[place] for h in fitted])
+                real = max(float((np.square(seen) - own).mean()), _LEAST_SCATTER**2)
+                precision[place] = 1 / real
+    precision[3:n] = 1 / np.maximum(scatter[3:], _LEAST_SCATTER**2)
+    return precision
+
+
+def _step(hole: HoleFit, band: _Band, template: Template, noise: Noise, precision: Float) -> bool:
     """Make one Gauss-Newton step; False where there is nothing to hold on to."""
     if len(band.grey) < 2 * len(hole.harmonics) + 8:
         return False
-    normal, right, _, _ = _normal(hole, band, template, noise, bins)
+    normal, right, _, _ = _normal(hole, band, template, noise)
     scale = np.sqrt(np.diag(normal))
     if not (np.isfinite(scale).all() and (scale > 0).all()):
         return False
-    scaled = normal / np.outer(scale, scale)
+    outer = np.outer(scale, scale)
     # Directions without an edge (a gap in the contour) do not move.
-    inverse = np.linalg.inv(scaled + 1e-6 * np.eye(len(scale))) / np.outer(scale, scale)
-    step = inverse @ right
+    ridge = 1e-6 * np.eye(len(scale))
+    here = np.concatenate([hole.harmonics, [hole.offset, hole.gain]])
+    alone = np.linalg.inv(normal / outer + ridge) / outer
+    hole.free = here + alone @ right
+    hole.free_variance = np.diag(alone).copy()
+    from_mean = here.copy()
+    from_mean[-1] -= 1
+    inverse = np.linalg.inv((normal + np.diag(precision)) / outer + ridge) / outer
+    step = inverse @ (right - precision * from_mean)
     contour = step[:-2]
     size = float(np.abs(contour).sum())
     contour *= min(1.0, _LARGEST_STEP_PX / max(size, 1e-12)) if size > 4 * _LARGEST_STEP_PX else 1
@@ -396,7 +459,7 @@ def _correlate(
     for hole in some:
         band = _band(image, hole, reach, bins)
         if band is not None:
-            patches.append((hole, band, _normal(hole, band, template, noise, bins)))
+            patches.append((hole, band, _normal(hole, band, template, noise)))
     kernel = _residual_correlation(patches, template)
     ratios, common = [], []
     for hole, band, (_, _, weight, moved) in patches[:: max(len(patches) // 6, 1)]:
@@ -421,6 +484,7 @@ def _correlate(
     for hole in kept:
         root = np.sqrt(ratio[: len(hole.covariance)])
         hole.covariance = hole.covariance * np.outer(root, root)
+        hole.free_variance = hole.free_variance * root**2
     return float(np.mean(common))
 
 

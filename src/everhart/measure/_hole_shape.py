@@ -118,10 +118,9 @@ def _moments(y: Float, x: Float) -> tuple[float, Float, Float]:
 
 def _roughness(hole: HoleFit, scale: float) -> tuple[float, float]:
     """Return 3 sigma of the harmonics beyond the ellipse, without what noise gives them."""
-    beyond = hole.harmonics[5:]
+    beyond, noise = hole.free[5:-2], hole.free_variance[5:-2]
     if not len(beyond):
         return float("nan"), float("nan")
-    noise = np.diag(hole.covariance)[5 : 5 + len(beyond)]
     excess = np.square(beyond) - noise
     variance = float(excess.sum()) / 2
     real = np.maximum(excess, 0)
