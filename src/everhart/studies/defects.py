@@ -108,7 +108,8 @@ class DefectStudy:
         write_text(results / "results.json", text, overwrite=True)
         write_text(results / "table.md", markdown(self, record), overwrite=True)
         write_curve(record, results / "curve.png")
-        return record
+        as_stored: dict[str, Any] = json.loads(text)
+        return as_stored
 
     def _fill(
         self,
