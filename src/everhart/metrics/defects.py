@@ -187,8 +187,8 @@ def score_defects(
 
     References
     ----------
-    .. [1] H. H. Barrett and K. J. Myers, "Foundations of Image Science", Wiley (2004), section
-       13.2.12: the Hotelling observer.
+    .. [1] H. H. Barrett and K. J. Myers, "Foundations of Image Science", Wiley (2004), chapter
+       13: the Hotelling observer.
     """
     with_defects = _differences(images, trial)
     without = _differences(blanks, trial)
