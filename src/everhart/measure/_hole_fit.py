@@ -3,8 +3,8 @@
 The grey levels in a band around the edge are ``a + b T(rho - r(theta))``: T is the profile
 across the edge that all holes of the image have in common, r the contour as harmonics of the angle
 about the hole's centre, a and b the brightness and contrast of the hole. Each pixel is used once,
-as it is, with the weight that its noise gives it: no interpolation, and no threshold on a single noisy
-line. T and the contours are found in turn.
+as it is, with the weight that its noise gives it: no interpolation, and no threshold on a single
+noisy line. T and the contours are found in turn.
 
 How far harmonics, brightness and contrast of holes scatter is found on all of them, and taken as
 known for each (an empirical prior): what no hole shows needs no freedom. Without that, contours
@@ -14,6 +14,7 @@ follow the noise, and the profile gets sharper than it is.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ Float = NDArray[np.float64]
 _GRID_PX = 0.05  # of the tabulated profile
 _BIN_PX = 0.125
 _KNOT_PX = 0.75
+_SETTLED_PX = 0.05  # a step after which none is needed on the same profile
 _SURE = 3.0  # standard deviations below which a slope of the profile is none
 _TAPER_PX = 1.0
 _LARGEST_STEP_PX = 1.5
@@ -116,6 +118,16 @@ def harmonic_basis(angle: Float, orders: int) -> Float:
     return np.stack(parts, axis=1)
 
 
+def even_angles(count: int) -> Float:
+    """Return angles that divide the circle evenly, in radians from 0."""
+    return np.asarray(np.arange(count) * (2 * np.pi / count), np.float64)
+
+
+@lru_cache(maxsize=16)
+def _bin_basis(bins: int, orders: int) -> Float:
+    return harmonic_basis(even_angles(bins), orders)
+
+
 @dataclass(frozen=True, eq=False)
 class _Band:
     """Pixels of the band around one contour."""
@@ -130,7 +142,7 @@ class _Band:
 
 def _band(image: NDArray[np.float32], hole: HoleFit, reach: float, bins: int) -> _Band | None:
     """Cut the band out; None where it is not within the image."""
-    table = hole.radius_at(np.arange(bins) * (2 * np.pi / bins))
+    table = _bin_basis(bins, hole.orders) @ hole.harmonics
     far = float(table.max()) + reach + 1
     height, width = image.shape
     top, left = int(np.floor(hole.y - far)), int(np.floor(hole.x - far))
@@ -142,16 +154,16 @@ def _band(image: NDArray[np.float32], hole: HoleFit, reach: float, bins: int) ->
         return None
     rows = np.arange(max(top, 0), min(bottom, height))
     columns = np.arange(max(left, 0), min(right, width))
-    dy = (rows - hole.y)[:, None]
-    dx = (columns - hole.x)[None, :]
-    rho = np.hypot(dy, dx)
-    near = (rho > float(table.min()) - reach - 1) & (rho < far)
-    row, column = np.nonzero(near)
-    angle = np.arctan2(dy[row, 0], dx[0, column])
-    place = (angle * (bins / (2 * np.pi))) % bins
-    low = place.astype(np.intp) % bins
-    radius = table[low] + (place - np.floor(place)) * (table[(low + 1) % bins] - table[low])
-    distance = rho[row, column] - radius
+    dy, dx = rows - hole.y, columns - hole.x
+    square = np.square(dy)[:, None] + np.square(dx)[None, :]
+    least = max(float(table.min()) - reach - 1, 0.0)
+    row, column = np.nonzero((square > least**2) & (square < far**2))
+    angle = np.arctan2(dy[row].astype(np.float32), dx[column].astype(np.float32))
+    place = (angle * np.float32(bins / (2 * np.pi))) % np.float32(bins)
+    low = place.astype(np.intp)
+    closed = np.append(table, table[:2])  # the angle may be rounded to the full circle
+    radius = closed[low] + (place - low) * (closed[low + 1] - closed[low])
+    distance = np.sqrt(square[row, column]) - radius
     used = np.abs(distance) <= reach
     row, column = rows[row[used]], columns[column[used]]
     nearest = np.rint(place[used]).astype(np.intp) % bins
@@ -195,7 +207,7 @@ def fit_template(distance: Float, grey: Float, weight: Float, reach: float) -> T
     normal += np.eye(n) * (1e-9 * float(np.trace(normal)) / n)
     covariance = np.linalg.inv(normal)
     coefficients = covariance @ ((at.T * total) @ g)
-    grid = np.arange(-reach, reach + 0.5 * _GRID_PX, _GRID_PX)
+    grid = np.asarray(np.arange(-reach, reach + 0.5 * _GRID_PX, _GRID_PX), np.float64)
     inside = np.clip(grid, -reach, reach)
     basis = splines(inside)
     derived = splines.derivative()(inside)
@@ -205,7 +217,8 @@ def fit_template(distance: Float, grey: Float, weight: Float, reach: float) -> T
     sd = np.sqrt(np.einsum("gi,ij,gj->g", derived, covariance, derived))
     sure = np.maximum(1 - np.square(_SURE * sd / np.maximum(np.abs(slope), 1e-30)), 0)
     slope = slope * sure * np.clip((reach - np.abs(grid)) / _TAPER_PX, 0, 1)
-    return Template(grid, basis @ coefficients, slope, basis, covariance)
+    value = np.asarray(basis @ coefficients, np.float64)
+    return Template(grid, value, np.asarray(slope, np.float64), np.asarray(basis), covariance)
 
 
 class Noise:
@@ -219,20 +232,23 @@ class Noise:
 
     def at(self, level: Float) -> Float:
         """Return the variance at grey levels."""
-        return np.maximum(self.variance + self.slope * (level - self.level), self.least)
+        return np.asarray(np.maximum(self.variance + self.slope * (level - self.level), self.least))
 
     @classmethod
     def of(cls, level: Float, squared: Float) -> Noise:
         """Measure the line of variance over level from squared residuals."""
-        order = np.argsort(level, kind="stable")
-        groups = [g for g in np.array_split(order, _LEVELS) if len(g) > 20]
+        some = level[:: max(level.size // 20_000, 1)]
+        limits = np.unique(np.quantile(some, np.arange(1, _LEVELS) / _LEVELS))
+        group = np.searchsorted(limits, level)
         mean = float(squared.mean())
         noise = cls(max(mean, 1e-20))
         noise.level = float(level.mean())
-        if len(groups) < 3:
+        counts = np.bincount(group)
+        many = counts > 20
+        if many.sum() < 3:
             return noise
-        x = np.array([level[g].mean() for g in groups]) - noise.level
-        v = np.array([squared[g].mean() for g in groups])
+        x = (np.bincount(group, level)[many] / counts[many]) - noise.level
+        v = np.bincount(group, squared)[many] / counts[many]
         # Larger variances are less well known, in proportion.
         root = 1 / np.maximum(v, 0.05 * mean)
         basis = np.stack([np.ones_like(x), x], axis=1) * root[:, None]
@@ -271,7 +287,7 @@ def fit_holes(
     bins = bins if largest > 10 else 64
     noise: Noise | None = None
     template: Template | None = None
-    plan = [min(4, orders), min(4, orders), orders, orders, orders]
+    plan = [min(4, orders), orders, orders, orders]
     started = [(h.y, h.x, float(h.harmonics[0])) for h in holes]
     for number, wanted in enumerate(plan):
         bands = [None if h.lost else _band(image, h, reach, bins) for h in holes]
@@ -287,12 +303,10 @@ def fit_holes(
         for hole, band, start in zip(holes, bands, started, strict=True):
             if band is None:
                 continue
-            # Twice on a profile that is still blurred by the errors of the contours.
-            for _ in range(2 if number else 3):
-                again = _band(image, hole, reach, bins)
-                if again is None or not _step(hole, again, template, noise, precision):
-                    hole.lost = True
-                    break
+            if not _settle(
+                image, hole, band, reach, template, noise, precision, 2 if number else 4
+            ):
+                hole.lost = True
             radius = float(hole.harmonics[0])
             away = np.hypot(hole.y - start[0], hole.x - start[1])
             if away > 0.3 * start[2] or abs(radius - start[2]) > 0.3 * start[2]:
@@ -300,6 +314,21 @@ def fit_holes(
     assert template is not None
     assert noise is not None
     return template, _correlate(image, holes, reach, bins, template, noise)
+
+
+def _settle(
+    image: NDArray[np.float32], hole: HoleFit, band: _Band, reach: float, template: Template,
+    noise: Noise, precision: Float, rounds: int,
+) -> bool:  # fmt: skip
+    """Make steps until they are small; False where the hole is lost."""
+    here: _Band | None = band
+    for number in range(rounds):
+        if number:
+            here = _band(image, hole, reach, band.bins)
+        moved = None if here is None else _step(hole, here, template, noise, precision)
+        if moved is None or moved < _SETTLED_PX:
+            return moved is not None
+    return True
 
 
 def _widen(hole: HoleFit, orders: int) -> None:
@@ -358,9 +387,9 @@ def _normal(
     bins = band.bins
 
     def binned(values: Float) -> Float:
-        return np.bincount(band.angle_bin, values, bins)
+        return np.asarray(np.bincount(band.angle_bin, values, bins), np.float64)
 
-    basis = harmonic_basis(np.arange(bins) * (2 * np.pi / bins), hole.orders)
+    basis = _bin_basis(bins, hole.orders)
     strength = binned(weight * moved**2)
     by_offset = basis.T @ binned(weight * moved)
     by_gain = basis.T @ binned(weight * moved * value)
@@ -406,14 +435,16 @@ def _precision(holes: list[HoleFit]) -> Float:
     return precision
 
 
-def _step(hole: HoleFit, band: _Band, template: Template, noise: Noise, precision: Float) -> bool:
-    """Make one Gauss-Newton step; False where there is nothing to hold on to."""
+def _step(
+    hole: HoleFit, band: _Band, template: Template, noise: Noise, precision: Float
+) -> float | None:
+    """Make one Gauss-Newton step; return its size in px, or None where no edge holds it."""
     if len(band.grey) < 2 * len(hole.harmonics) + 8:
-        return False
+        return None
     normal, right, _, _ = _normal(hole, band, template, noise)
     scale = np.sqrt(np.diag(normal))
     if not (np.isfinite(scale).all() and (scale > 0).all()):
-        return False
+        return None
     outer = np.outer(scale, scale)
     # Directions without an edge (a gap in the contour) do not move.
     ridge = 1e-6 * np.eye(len(scale))
@@ -436,7 +467,9 @@ def _step(hole: HoleFit, band: _Band, template: Template, noise: Noise, precisio
     hole.offset += float(step[-2])
     hole.gain += float(step[-1])
     hole.covariance = inverse
-    return bool(hole.gain > 0.1 and harmonics[0] > 1 and np.isfinite(harmonics).all())
+    if not (hole.gain > 0.1 and harmonics[0] > 1 and np.isfinite(harmonics).all()):
+        return None
+    return float(np.sqrt(np.square(contour).sum()))
 
 
 def _correlate(
@@ -464,7 +497,7 @@ def _correlate(
     ratios, common = [], []
     for hole, band, (_, _, weight, moved) in patches[:: max(len(patches) // 6, 1)]:
         value = template.at(band.distance)[0]
-        basis = harmonic_basis(np.arange(bins) * (2 * np.pi / bins), hole.orders)[band.angle_bin]
+        basis = _bin_basis(bins, hole.orders)[band.angle_bin]
         jacobian = np.concatenate(
             [basis * moved[:, None], np.ones((len(value), 1)), value[:, None]], axis=1
         )

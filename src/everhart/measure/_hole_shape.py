@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from everhart.measure._hole_fit import HoleFit
+from everhart.measure._hole_fit import HoleFit, even_angles
 from everhart.measure.units import Unit
 
 __all__ = ["Shape", "shape_of"]
@@ -64,7 +64,8 @@ def shape_of(
     hole
         The fit.
     outwards_px, outwards_sd
-        How far the edge is outside of the fitted contour, for all holes, and its standard deviation.
+        How far the edge is outside of the fitted contour, the same for all holes, and its
+        standard deviation.
     count
         Number of holes that the profile was found on. The profile was laid on their mean, so that
         the radius of one is as unsure as its distance from the mean.
@@ -76,7 +77,7 @@ def shape_of(
     Shape
         Lengths in the unit, positions in px.
     """
-    angle = np.arange(_POINTS) * (2 * np.pi / _POINTS)
+    angle = even_angles(_POINTS)
     radius = hole.radius_at(angle) + outwards_px
     y, x = hole.y + radius * np.sin(angle), hole.x + radius * np.cos(angle)
     area, centre, moments = _moments((y - hole.y) * unit.y, (x - hole.x) * unit.x)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from everhart.measure._contour import Contours, radius_at
-from everhart.measure._hole_fit import HoleFit, harmonic_basis
+from everhart.measure._hole_fit import HoleFit, even_angles, harmonic_basis
 from everhart.measure.edges import STEP_PX, sample_rays, steepest
 
 __all__ = ["first_contours", "longest_reach"]
@@ -43,7 +43,7 @@ def first_contours(image: NDArray[np.float32], found: Contours) -> list[HoleFit]
             smooth = cv2.GaussianBlur(image, (0, 0), blur, borderType=cv2.BORDER_REPLICATE)
             blurred[blur] = np.asarray(smooth, np.float32)
         count = int(np.clip(4 * radius, 32, 256))
-        angles = np.arange(count) * (2 * np.pi / count)
+        angles = even_angles(count)
         base = radius_at(harmonics[None], angles)[0]
         reach = max(4.0, 0.25 * radius)
         offsets = np.arange(-reach, reach + STEP_PX, STEP_PX)
@@ -54,8 +54,8 @@ def first_contours(image: NDArray[np.float32], found: Contours) -> list[HoleFit]
         # Neighbouring rays see the same edge.
         width = max(count // 24, 1)
         wrapped = np.concatenate([profiles[-width:], profiles, profiles[:width]])
-        profiles = cv2.blur(wrapped, (1, 2 * width + 1))[width:-width]
-        position, slope = steepest(profiles)
+        smooth_rays = cv2.blur(wrapped, (1, 2 * width + 1))[width:-width]
+        position, slope = steepest(np.asarray(smooth_rays, np.float64))
         good = np.isfinite(position) & (slope > 0)
         fit = HoleFit(float(centre[0]), float(centre[1]), np.array([radius, 0, 0, 0, 0]))
         if good.sum() >= count // 2:
@@ -89,7 +89,7 @@ def _robust(angles: Float, rho: Float, orders: int) -> tuple[Float, Float]:
         left = rho - basis @ harmonics
         spread = max(1.4826 * float(np.median(np.abs(left))), 0.1)
         weight = np.square(np.maximum(1 - np.square(left / (4.7 * spread)), 0))
-    return harmonics, left
+    return np.asarray(harmonics, np.float64), left
 
 
 def longest_reach(fits: list[HoleFit]) -> float:
@@ -98,9 +98,9 @@ def longest_reach(fits: list[HoleFit]) -> float:
 
     centres = np.array([[f.y, f.x] for f in fits])
     radius = np.array([float(f.harmonics[0]) for f in fits])
-    reach = float(np.clip(0.22 * np.median(radius), 4, 12))
+    reach = float(np.clip(0.22 * np.median(radius), 4, 10))
     if len(fits) > 1:
-        distance, index = cKDTree(centres).query(centres, k=2)
-        gap = distance[:, 1] - radius - radius[index[:, 1]]
+        distance, index = (np.asarray(a)[:, 1] for a in cKDTree(centres).query(centres, k=2))
+        gap = distance - radius - radius[index]
         reach = min(reach, max(float(np.quantile(gap, 0.1)) / 2, 2.5))
     return min(reach, max(0.6 * float(radius.min()), 2.5))

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from everhart._callable_room import make_callable
 from everhart.errors import EverhartError, UsageError, unknown_name
 from everhart.measure._hole_edge import CONVENTIONS, locate_edge
-from everhart.measure._hole_fit import HoleFit, fit_holes
+from everhart.measure._hole_fit import HoleFit, even_angles, fit_holes
 from everhart.measure._hole_shape import Shape, shape_of
 from everhart.measure._hole_start import first_contours, longest_reach
 from everhart.measure._hole_summary import summarise
@@ -71,22 +70,22 @@ def holes(
     polarity
         ``"dark"`` for holes, ``"bright"`` for pillars and dots.
     edge
-        ``"half"``: where the common profile is half way from the level inside (the mean of the inner
-        quarter of the band that was fitted) to the highest level of the rim, or of the
-        surface where there is no rim. Blur moves it, as in an instrument with a threshold of 50 %.
+        ``"half"``: where the common profile is half way from the level inside (the mean of the
+        inner eighth of the band that was fitted) to the highest level of the rim, or of the surface
+        where there is no rim. Blur moves it, as in an instrument with a threshold of 50 %.
         ``"model"``: the edge of a model of wall, rim and blur,
         :func:`everhart.measure.edges.fit_edge_profile`.
     detector_taps
-        The detector's causal filter along the scan line (from left to right), first the weight of the
-        pixel itself, then of those scanned before. It moves everything by its mean delay along
+        The detector's causal filter along the scan line (from left to right), first the weight of
+        the pixel itself, then of those scanned before. It moves everything by its mean delay along
         x: that is subtracted. None where it is not known: then x is too large by it, by half a
         pixel behind a common detector, for all holes alike.
 
     Returns
     -------
     Measurement
-        Table, one row a complete hole, from the top to the bottom: ``hole``, ``x_px``, ``y_px`` (the
-        centroid, pixel centres at whole numbers), with ``unit="nm"`` also ``x_nm``, ``y_nm``;
+        Table, one row a complete hole, from the top to the bottom: ``hole``, ``x_px``, ``y_px``
+        (the centroid, pixel centres at whole numbers), with ``unit="nm"`` also ``x_nm``, ``y_nm``;
         ``x_sd``, ``y_sd``; ``cd`` (diameter of the circle of equal area), ``cd_sd``;
         ``ellipticity`` (1 - minor / major axis), ``angle_deg`` of the major axis (from +x towards
         +y); ``cer_3sigma`` (three standard deviations of the contour about the ellipse, noise
@@ -97,8 +96,8 @@ def holes(
     Raises
     ------
     UsageError
-        If the image has no pixel size and nanometres are asked for, is a stack, or a parameter is not
-        allowed.
+        If the image has no pixel size and nanometres are asked for, is a stack, or a parameter is
+        not allowed.
     EverhartError
         If no hole is found, or too much of the image is black or white for a measurement.
 
@@ -196,7 +195,7 @@ def _measurement(
         Outline(s.contour, str(number), "edge", closed=True)
         for number, s in enumerate(shapes, start=1)
     ]
-    angle = np.arange(120) * (np.pi / 60)
+    angle = even_angles(120)
     circle = np.stack([np.sin(angle), np.cos(angle)], axis=1)
     outlines += [
         Outline(np.array([f.y, f.x]) + f.radius_at(angle)[:, None] * circle, "?", "doubt", True)
@@ -283,11 +282,12 @@ def _check_range_of_levels(pixels: NDArray[Any]) -> None:
     white = float(np.mean(pixels == top)) if (top + 1) & top == 0 and top >= 15 else 0.0
     black = float(np.mean(pixels == 0))
     if white > _WHITE or black > _BLACK:
-        part, where = (white, "white") if white > _WHITE else (black, "black")
+        ends = (white, "white", _WHITE), (black, "black", _BLACK)
+        part, where, most = ends[0] if white > _WHITE else ends[1]
         raise EverhartError(
-            f"The image is saturated: {100 * part:.0f} % of its pixels are fully {where}, where "
-            f"edges are cut off; at most {100 * (_WHITE if where == 'white' else _BLACK):.0f} % may "
-            "be; take it with another brightness or contrast."
+            f"The image is saturated: {100 * part:.0f} % of its pixels are {where}, and "
+            f"{100 * most:.0f} % are allowed, as edges are cut off there: take it with another "
+            "brightness or contrast."
         )
 
 

@@ -28,8 +28,8 @@ class Lattice:
     origin
         ``(2,)``: y and x of the site (0, 0).
     a, b
-        ``(2,)``: y and x of the two vectors. Of the shortest ones, `a` is the closest to the x axis;
-        `b` is turned from it towards +y.
+        ``(2,)``: y and x of the two vectors. Of the shortest ones, `a` is the closest to the x
+        axis; `b` is turned from it towards +y.
     a_sd, b_sd
         Standard deviations of their components.
     sites
@@ -176,7 +176,7 @@ def _shared_vectors(points: Float) -> tuple[Float, Float] | None:
     from scipy.spatial import cKDTree
 
     near = min(len(points), 9)
-    distance, index = cKDTree(points).query(points, k=near)
+    distance, index = (np.asarray(a) for a in cKDTree(points).query(points, k=near))
     usual = float(np.median(distance[:, 1]))
     vectors = (points[index[:, 1:]] - points[:, None]).reshape(-1, 2)
     vectors = vectors[np.hypot(vectors[:, 0], vectors[:, 1]) < 3 * usual]
@@ -185,7 +185,7 @@ def _shared_vectors(points: Float) -> tuple[Float, Float] | None:
     vectors = np.where(
         (np.abs(vectors[:, 1:]) <= 1e-3 * usual) & (vectors[:, :1] < 0), -vectors, vectors
     )
-    found = []
+    found: list[Float] = []
     tree = cKDTree(np.concatenate([vectors, -vectors]))
     both = np.concatenate([vectors, -vectors])
     for start in vectors[np.argsort(np.hypot(vectors[:, 0], vectors[:, 1]), kind="stable")]:
@@ -223,7 +223,7 @@ def _cross(a: Float, b: Float) -> float:
 
 
 def _number(points: Float, vectors: Float) -> tuple[NDArray[np.intp], Float] | None:
-    """Number the sites outwards from the object in the middle."""
+    """Give each object the numbers of its site, outwards from the object in the middle."""
     middle = points[np.argmin(np.square(points - np.median(points, axis=0)).sum(axis=1))]
     away = np.hypot(*(points - middle).T)
     short = float(np.hypot(*vectors).min())
