@@ -6,6 +6,9 @@ other, then their second rows, so that all transforms run along contiguous memor
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -22,7 +25,17 @@ _LANES = 8
 
 Float32 = NDArray[np.float32]
 
-_compiled = njit(nogil=True, cache=True, fastmath=True, boundscheck=False)
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _compiled(function: _F) -> _F:
+    """Compile at the first call; keep the machine code in a file, if there is a place for one."""
+    try:
+        return cast("_F", njit(function, nogil=True, fastmath=True, boundscheck=False, cache=True))
+    except RuntimeError:
+        # Neither the package's folder nor the user's may be written to, as in some containers:
+        # every process compiles for itself.
+        return cast("_F", njit(function, nogil=True, fastmath=True, boundscheck=False))
 
 
 @_compiled
