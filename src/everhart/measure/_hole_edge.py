@@ -42,15 +42,13 @@ class EdgePlace(NamedTuple):
     step: float
 
 
-def locate_edge(template: Template, inflation: float, edge: str) -> EdgePlace:
+def locate_edge(template: Template, edge: str) -> EdgePlace:
     """Find the edge on the profile.
 
     Parameters
     ----------
     template
         The profile.
-    inflation
-        What its variance is larger by than for white noise.
     edge
         A key of :data:`CONVENTIONS`.
 
@@ -81,12 +79,12 @@ def locate_edge(template: Template, inflation: float, edge: str) -> EdgePlace:
     offset = float(grid[place]) + (middle - float(value[place])) / rise * float(grid[1] - grid[0])
     weights = (template.basis[inner].mean(axis=0) + template.basis[top]) / 2 - template.basis[place]
     slope = max(float(template.slope[place]), 1e-30)
-    sd = float(np.sqrt(max(weights @ template.covariance @ weights, 0) * inflation)) / slope
+    sd = float(np.sqrt(max(weights @ template.covariance @ weights, 0))) / slope
     if edge == "half":
         return EdgePlace(offset, sd, high - low)
     fit = _model(template.grid, template.value)
     rng = np.random.default_rng(0)  # the same spread for the same image
-    root = np.linalg.cholesky(template.covariance * inflation)
+    root = np.linalg.cholesky(template.covariance)
     drawn = []
     for _ in range(_DRAWS):
         noisy = template.value + template.basis @ (root @ rng.standard_normal(len(root)))

@@ -26,6 +26,7 @@ Float = NDArray[np.float64]
 _GRID_PX = 0.05  # of the tabulated profile
 _BIN_PX = 0.125
 _KNOT_PX = 0.75
+_NEEDED_PX = 1.5  # of the band beyond the edge
 _SETTLED_PX = 0.05  # a step after which none is needed on the same profile
 _SURE = 3.0  # standard deviations below which a slope of the profile is none
 _TAPER_PX = 1.0
@@ -147,10 +148,10 @@ def _band(image: NDArray[np.float32], hole: HoleFit, reach: float, bins: int) ->
     height, width = image.shape
     top, left = int(np.floor(hole.y - far)), int(np.floor(hole.x - far))
     bottom, right = int(np.ceil(hole.y + far)) + 1, int(np.ceil(hole.x + far)) + 1
-    # A contour near the border may still be whole where its band is not needed in full.
-    if hole.y - far < -1.5 or hole.x - far < -1.5:
-        return None
-    if hole.y + far > height + 0.5 or hole.x + far > width + 0.5:
+    # Near the border the outer part of a band may be missing, but no part of the edge.
+    needed = float(table.max()) + min(reach, _NEEDED_PX)
+    room = min(hole.y, hole.x, height - 1 - hole.y, width - 1 - hole.x) + 0.5
+    if needed > room:
         return None
     rows = np.arange(max(top, 0), min(bottom, height))
     columns = np.arange(max(left, 0), min(right, width))
@@ -225,6 +226,7 @@ class Noise:
     """Variance of the noise over grey level, and its correlation from pixel to pixel."""
 
     def __init__(self, variance: float) -> None:
+        self.inflation = 1.0  # of the variance of a sum over an edge, by the correlation
         self.level = 0.0
         self.variance = variance
         self.slope = 0.0
@@ -259,8 +261,12 @@ class Noise:
 
 
 def fit_holes(
-    image: NDArray[np.float32], holes: list[HoleFit], reach: float, orders: int
-) -> tuple[Template, float]:
+    image: NDArray[np.float32],
+    holes: list[HoleFit],
+    reach: float,
+    orders: int,
+    correlation: Float | None = None,
+) -> Template:
     """Fit the contours of all holes, in place, and the profile that they have in common.
 
     Parameters
@@ -274,13 +280,14 @@ def fit_holes(
         Half of the width of the band, px.
     orders
         Harmonics of the contour in the end.
+    correlation
+        Autocorrelation of the noise over lags in y and x, its middle at lag 0; None for noise
+        that is nearly white, whose correlation is measured on what the fit leaves.
 
     Returns
     -------
-    template : Template
+    Template
         The profile, with the covariance for the noise of the image.
-    inflation : float
-        Variance of the profile's mean over that for white noise.
     """
     largest = max(float(h.harmonics[0]) for h in holes)
     bins = int(2 ** np.clip(np.ceil(np.log2(6 * max(orders, 4))), 6, 9))
@@ -288,6 +295,9 @@ def fit_holes(
     noise: Noise | None = None
     template: Template | None = None
     plan = [min(4, orders), orders, orders, orders]
+    correlated = (
+        0 if correlation is not None else 1
+    )  # the round after which the correlation of the noise is known
     started = [(h.y, h.x, float(h.harmonics[0])) for h in holes]
     for number, wanted in enumerate(plan):
         bands = [None if h.lost else _band(image, h, reach, bins) for h in holes]
@@ -311,9 +321,17 @@ def fit_holes(
             away = np.hypot(hole.y - start[0], hole.x - start[1])
             if away > 0.3 * start[2] or abs(radius - start[2]) > 0.3 * start[2]:
                 hole.lost = True
+        if number == correlated:
+            _, noise.inflation = _correlate(image, holes, reach, bins, template, noise, correlation)
     assert template is not None
     assert noise is not None
-    return template, _correlate(image, holes, reach, bins, template, noise)
+    ratio, _ = _correlate(image, holes, reach, bins, template, noise, correlation)
+    for hole in holes:
+        if not hole.lost:
+            root = np.sqrt(ratio[: len(hole.covariance)])
+            hole.covariance = hole.covariance * np.outer(root, root)
+            hole.free_variance = hole.free_variance * root**2
+    return template
 
 
 def _settle(
@@ -356,7 +374,8 @@ def _common(
     gains = np.concatenate([np.full(len(b.grey), h.gain) for h, b in kept])
     weight = gains**2
     if template is not None and noise is not None:
-        weight = weight / noise.at(offset + gain * template.at(distance)[0])
+        level = offset + gain * template.at(distance)[0]
+        weight = weight / (noise.at(level) * noise.inflation)
     else:  # of the noise nothing is known but what a first profile leaves
         first = fit_template(distance, grey, weight, reach)
         left = grey - first.at(distance)[0]
@@ -366,8 +385,13 @@ def _common(
     left = gains * (grey - level)
     # Each hole has fitted away its own parameters.
     spent = sum(len(h.harmonics) + 2 for h, _ in kept) + found.basis.shape[1]
-    free = len(left) / max(len(left) - spent, 1)
-    return found, Noise.of(level, np.square(left) * free)
+    # Of pixels with noise in common fewer are independent, and more of it is fitted away.
+    independent = len(left) / (1.0 if noise is None else max(noise.inflation, 1.0))
+    free = independent / max(independent - spent, 0.3 * independent)
+    measured = Noise.of(level, np.square(left) * free)
+    if noise is not None:
+        measured.inflation = noise.inflation
+    return found, measured
 
 
 def _normal(
@@ -383,6 +407,7 @@ def _normal(
     # A particle or a neighbour's edge is no noise: beyond six standard deviations it counts less.
     unusual = np.abs(left) * np.sqrt(weight) / 6
     weight = weight / np.maximum(unusual, 1.0)
+    weight = weight / noise.inflation
     moved = -hole.gain * slope  # by a larger radius
     bins = band.bins
 
@@ -474,27 +499,36 @@ def _step(
 
 def _correlate(
     image: NDArray[np.float32], holes: list[HoleFit], reach: float, bins: int,
-    template: Template, noise: Noise,
-) -> float:  # fmt: skip
-    """Correct the covariances for noise that neighbouring pixels have in common.
+    template: Template, noise: Noise, correlation: Float | None,
+) -> tuple[Float, float]:  # fmt: skip
+    """Work out what noise that neighbouring pixels have in common does to the variances.
 
     The least-squares covariance is that of independent pixels. With the correlation of the
     residuals the true one is ``H^-1 (J' W C W J) H^-1``: it is worked out on some of the
     holes, and its ratio to the first taken for all.
+
+    Returns
+    -------
+    ratio : ndarray
+        True variance over that of the fit, for each parameter.
+    inflation : float
+        The same for the place of an edge, over that for white noise.
     """
     import cv2
 
     kept = [h for h in holes if not h.lost]
-    if not kept:
-        return 1.0
-    some = kept[:: max(len(kept) // 24, 1)]
     patches = []
-    for hole in some:
+    for hole in kept[:: max(len(kept) // 24, 1)]:
         band = _band(image, hole, reach, bins)
         if band is not None:
             patches.append((hole, band, _normal(hole, band, template, noise)))
-    kernel = _residual_correlation(patches, template)
-    ratios, common = [], []
+    if not patches:
+        return np.ones(max(len(h.covariance) for h in holes)), 1.0
+    if correlation is None:
+        kernel = _residual_correlation(patches, template)
+    else:
+        kernel = correlation.astype(np.float32)
+    ratios, edges = [], []
     for hole, band, (_, _, weight, moved) in patches[:: max(len(patches) // 6, 1)]:
         value = template.at(band.distance)[0]
         basis = _bin_basis(bins, hole.orders)[band.angle_bin]
@@ -502,8 +536,9 @@ def _correlate(
             [basis * moved[:, None], np.ones((len(value), 1)), value[:, None]], axis=1
         )
         # In units of each pixel's noise, whose correlation is the kernel.
-        fields = (jacobian @ hole.covariance) * np.sqrt(weight)[:, None]
-        fields = np.concatenate([fields, (np.sqrt(weight) * moved)[:, None]], axis=1)
+        root = np.sqrt(weight)
+        fields = np.concatenate([jacobian @ hole.covariance, moved[:, None]], axis=1)
+        fields *= root[:, None]
         rows, columns = band.rows - band.rows.min(), band.columns - band.columns.min()
         patch = np.zeros((rows.max() + 1, columns.max() + 1), np.float32)
         found = []
@@ -512,13 +547,8 @@ def _correlate(
             spread = cv2.filter2D(patch, cv2.CV_32F, kernel, borderType=cv2.BORDER_CONSTANT)
             found.append(float(one @ spread[rows, columns]) / max(float(one @ one), 1e-30))
         ratios.append(np.maximum(found[:-1], 0.05))
-        common.append(max(found[-1], 0.05))
-    ratio = np.mean(ratios, axis=0)
-    for hole in kept:
-        root = np.sqrt(ratio[: len(hole.covariance)])
-        hole.covariance = hole.covariance * np.outer(root, root)
-        hole.free_variance = hole.free_variance * root**2
-    return float(np.mean(common))
+        edges.append(max(found[-1], 0.05))
+    return np.mean(ratios, axis=0) / noise.inflation, float(np.mean(edges))
 
 
 def _residual_correlation(

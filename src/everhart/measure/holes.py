@@ -30,6 +30,7 @@ Float = NDArray[np.float64]
 
 _SHORTEST_WAVE_PX = 6.0  # of the contour's harmonics
 _ORDERS = (3, 24)
+_CORRELATED = 0.15  # of neighbouring pixels, for noise that is not white
 # Parts of an image of whole grey levels that may be at the ends of the scale.
 _WHITE = 0.1
 _BLACK = 0.6
@@ -145,7 +146,7 @@ def holes(
     reach = longest_reach(fits)
     radius = float(np.median([fit.harmonics[0] for fit in fits]))
     orders = int(np.clip(2 * np.pi * radius / _SHORTEST_WAVE_PX, *_ORDERS))
-    template, inflation = fit_holes(rising, fits, reach, orders)
+    template = fit_holes(rising, fits, reach, orders, _correlation(pixels))
     kept = [number for number, fit in enumerate(fits) if not fit.lost]
     if not kept:
         raise EverhartError(
@@ -153,7 +154,7 @@ def holes(
             "measured: each is cut by the border or has no clear edge; give an image with whole "
             "holes."
         )
-    outwards = locate_edge(template, inflation, edge)
+    outwards = locate_edge(template, edge)
     shapes = [shape_of(fits[n], outwards.offset, outwards.offset_sd, len(kept), size) for n in kept]
     grey = float(np.ptp(pixels)) or 1.0
     scores = [float(found.z[n]) for n in kept]
@@ -261,15 +262,11 @@ def _delay(taps: Sequence[float] | None) -> float:
     if taps is None:
         return 0.0
     weights = np.asarray(taps, np.float64)
-    if (
-        weights.ndim != 1
-        or not weights.size
-        or not np.isfinite(weights).all()
-        or weights.sum() <= 0
-    ):
+    good = weights.ndim == 1 and weights.size > 0 and bool(np.isfinite(weights).all())
+    if not good or weights.sum() <= 0:
         raise UsageError(
-            f"detector_taps = {taps!r} was given: give the weights of the pixel itself and of those "
-            "before it, with a positive sum, such as (0.6, 0.3, 0.1)."
+            f"detector_taps = {taps!r} was given: give the weights of the pixel itself and of "
+            "those before it, with a positive sum, such as (0.6, 0.3, 0.1)."
         )
     return float(np.arange(weights.size) @ weights / weights.sum())
 
@@ -289,6 +286,20 @@ def _check_range_of_levels(pixels: NDArray[Any]) -> None:
             f"{100 * most:.0f} % are allowed, as edges are cut off there: take it with another "
             "brightness or contrast."
         )
+
+
+def _correlation(pixels: NDArray[Any]) -> Float | None:
+    """Return the autocorrelation of the noise in flat places; None where it is nearly white.
+
+    What a fit leaves in a narrow band does not tell it: the long waves of such noise are taken
+    for shapes.
+    """
+    from everhart.noise import estimate_noise
+
+    correlation = estimate_noise(pixels).correlation
+    middle = correlation.shape[0] // 2
+    next_to_it = max(correlation[middle, middle + 1], correlation[middle + 1, middle])
+    return correlation if next_to_it > _CORRELATED else None
 
 
 def _normalised(pixels: NDArray[Any]) -> NDArray[np.float32]:
