@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,6 +28,7 @@ _CUTOFF_ORDER: Final = 15
 
 Float32 = NDArray[np.float32]
 Complex64 = NDArray[np.complex64]
+Number = TypeVar("Number", np.float32, np.complex64)
 
 
 def phase_congruency(image: Micrograph | ArrayLike) -> Float32:
@@ -89,7 +90,7 @@ def phase_congruency(image: Micrograph | ArrayLike) -> Float32:
     amplitude = np.zeros(pixels.shape, np.float32)
     for angular in _angular_filters(pixels.shape):
         responses: list[Complex64] = [ifft2(spectrum * (r * angular)) for r in radial]
-        total = np.sum(responses, axis=0)
+        total = _sum(responses)
         strength = np.abs(total)
         direction = total / np.maximum(strength, np.finfo(np.float32).tiny)
         # Along the mean phase the responses add up to `strength`; across it is what deviates.
@@ -147,13 +148,21 @@ def _noise_energy(finest: Complex64, radial: list[Float32], angular: Float32) ->
     power = np.abs(finest)
     power *= power
     noise_power = float(np.median(power)) / math.log(2) / _sum_of_squares(radial[0] * angular)
-    whole = np.sum(radial, axis=0) * angular
+    whole = _sum(radial) * angular
     # The even filter alone: what is symmetric under the reversal of the frequencies.
     mirrored = np.roll(whole[::-1, ::-1], (1, 1), axis=(0, 1))
-    variance = noise_power * _sum_of_squares((whole + mirrored) / 2)
+    variance = noise_power * _sum_of_squares(0.5 * (whole + mirrored))
     mean = math.sqrt(variance * math.pi / 2)
     deviation = math.sqrt((2 - math.pi / 2) * variance)
     return (mean + _NOISE_SIGMAS * deviation) / _NOISE_OVERLAP
+
+
+def _sum(arrays: Sequence[NDArray[Number]]) -> NDArray[Number]:
+    """Return the sum, without the copy of all that ``np.sum`` of a list makes."""
+    total = arrays[0].copy()
+    for array in arrays[1:]:
+        total += array
+    return total
 
 
 def _sum_of_squares(values: Float32) -> float:
