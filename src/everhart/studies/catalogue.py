@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from everhart.errors import unknown_name
 from everhart.studies.correlation import CorrelationStudy
 from everhart.studies.defects import DefectStudy
+from everhart.studies.losses import LOSS_STUDIES
 from everhart.studies.renin import TABLES
 from everhart.studies.study import AnyStudy
 
 __all__ = ["STUDIES", "find_study"]
 
-_ALL: tuple[AnyStudy, ...] = (*TABLES, CorrelationStudy(), DefectStudy())
+_ALL: tuple[AnyStudy, ...] = (*TABLES, CorrelationStudy(), DefectStudy(), *LOSS_STUDIES)
 
 STUDIES: Mapping[str, AnyStudy] = {study.name: study for study in _ALL}
 

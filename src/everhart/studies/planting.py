@@ -14,7 +14,7 @@ from everhart.simulate import Beam, Converter, Detector, Dose, Microscope, simul
 from everhart.simulate.defects import paint_particle
 from everhart.simulate.presets import preset_parts
 
-__all__ = ["Specimen", "inspection_microscope", "make_specimen"]
+__all__ = ["Specimen", "add_lump", "inspection_microscope", "make_specimen"]
 
 Image = NDArray[np.float32]
 
@@ -49,21 +49,23 @@ class Specimen:
         Scene brightness without defects, ``(H, W)``.
     marked_brightness
         Scene brightness with each placement, ``(M, H, W)``.
+    microscope
+        What images it: without drift, jitter or memory, so that all exposures have one expectation.
     """
 
     trial: DefectTrial
     brightness: Image
     marked_brightness: Image
+    microscope: Microscope
 
     def expose(self, rng: np.random.Generator, shots: int) -> tuple[list[Image], list[Image]]:
         """Take one image of each placement, and as many without defects, as float32.
 
         They are not rounded after the mean over shots: rounding is no matter of denoising.
         """
-        microscope = inspection_microscope()
 
         def take(brightness: Image) -> Image:
-            shot = microscope.expose(brightness, rng, shots, quantise=False)
+            shot = self.microscope.expose(brightness, rng, shots, quantise=False)
             return np.asarray(shot.pixels, np.float32)
 
         return (
@@ -79,6 +81,8 @@ def make_specimen(
     *,
     placements: int,
     kinds: Mapping[float, Sequence[float]],
+    microscope: Microscope | None = None,
+    pixel_size_nm: float | None = None,
 ) -> Specimen:
     """Make a scene and plant bright lumps on it, all sizes and contrasts in every image.
 
@@ -95,14 +99,18 @@ def make_specimen(
     kinds
         Contrasts by mean radius in px: the scene brightness that a lump adds in its middle (1 is
         black to white).
+    microscope
+        What images it, :func:`inspection_microscope` where None.
+    pixel_size_nm
+        Pixel size of the scene; its own where None.
 
     Returns
     -------
     Specimen
         Pattern, placements and their truth.
     """
-    pattern = simulate(scene, shape=shape, rng=rng).image
-    microscope = inspection_microscope()
+    pattern = simulate(scene, shape=shape, pixel_size_nm=pixel_size_nm, rng=rng).image
+    microscope = inspection_microscope() if microscope is None else microscope
     all_kinds = [(float(r), float(c)) for r, several in kinds.items() for c in several]
     marked, rows = [], []
     for image in range(placements):
@@ -112,9 +120,7 @@ def make_specimen(
         first = image * len(places)
         drawn = [all_kinds[(first + i) % len(all_kinds)] for i in range(len(places))]
         for (y, x), (radius, contrast) in zip(places, drawn, strict=True):
-            lump = np.zeros(shape, np.float32)
-            paint_particle(lump, rng, radius, y_px=y, x_px=x, brightness=1.0)
-            brightness += np.float32(contrast) * lump
+            add_lump(brightness, rng, radius, contrast, y_px=y, x_px=x)
             rows.append((image, y, x, radius, contrast))
         marked.append(brightness)
     columns = ["image", "y_px", "x_px", "radius_px", "contrast"]
@@ -128,7 +134,36 @@ def make_specimen(
     trial = DefectTrial(
         ideal(pattern), np.stack([ideal(b) for b in marked]), pd.DataFrame(rows, columns=columns)
     )
-    return Specimen(trial, pattern, np.stack(marked))
+    return Specimen(trial, pattern, np.stack(marked), microscope)
+
+
+def add_lump(
+    brightness: Image,
+    rng: np.random.Generator,
+    radius_px: float,
+    contrast: float,
+    *,
+    y_px: float | None = None,
+    x_px: float | None = None,
+) -> None:
+    """Add a lump to a scene, in place.
+
+    Parameters
+    ----------
+    brightness
+        Scene brightness, ``(H, W)``; above 1 it is not cut off.
+    rng
+        Source of randomness (shape, position).
+    radius_px
+        Mean radius.
+    contrast
+        Scene brightness that it adds in its middle.
+    y_px, x_px
+        Centre; drawn inside of the image where None.
+    """
+    lump = np.zeros(brightness.shape, np.float32)
+    paint_particle(lump, rng, radius_px, y_px=y_px, x_px=x_px, brightness=1.0)
+    brightness += np.float32(contrast) * lump
 
 
 def _places(shape: tuple[int, int], rng: np.random.Generator) -> list[tuple[float, float]]:

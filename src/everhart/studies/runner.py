@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import copy
-import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from everhart.io.atomic import write_text
 from everhart.metrics import psnr, ssim
 from everhart.studies.hough import hough_circles
+from everhart.studies.kept import kept_figures, kept_model, merge, training_cpu_s
 from everhart.studies.study import Progress, Row, Scale, Study
 from everhart.studies.wafer import TestImage, Wafer, make_wafer
 
@@ -57,19 +56,14 @@ def run_study(
     from everhart.studies.table import markdown
 
     results = folder / study.name
-    cells = results / "cells"
-    cells.mkdir(parents=True, exist_ok=True)
     figures = []
     for seed in range(seeds if seeds is not None else scale.seeds):
         wafer = make_wafer(folder / "data" / f"seed_{seed}", scale.shape, seed)
         images = wafer.test_images()
-        for row in study.rows:
-            path = cells / f"{row.key}_{seed}.json"
-            if not path.is_file():
-                progress(f"{study.name}: {row.title}, seed {seed}")
-                cell = _cell(row, scale, wafer, images, folder / "models", seed)
-                write_text(path, json.dumps(cell, indent=2) + "\n", overwrite=True)
-            figures.append(json.loads(path.read_text(encoding="utf-8")))
+        compute = partial(
+            _cell, scale=scale, wafer=wafer, images=images, models=folder / "models", seed=seed
+        )
+        figures += kept_figures(study.rows, seed, results, compute, progress)
         if seed == 0 and study.pictures:
             write_pictures(study, scale, wafer, images, folder / "models", results / "pictures")
     record = {
@@ -106,18 +100,10 @@ def _cell(
 ) -> dict[str, Any]:
     denoise = denoiser_of(row, scale, wafer, models, seed)
     figures = {image.name: _judge(denoise, image, row.input_frames) for image in images}
-    seconds = _training_cpu_s(row, scale, wafer, models, seed)
+    seconds = 0.0
+    if row.recipe is not None:
+        seconds = training_cpu_s(_trained(row, scale, wafer, models, seed))
     return {"row": row.key, "seed": seed, "training_cpu_s": seconds, "figures": figures}
-
-
-def _training_cpu_s(row: Row, scale: Scale, wafer: Wafer, models: Path, seed: int) -> float:
-    """Return what the training cost, whichever study did it."""
-    from everhart.training.model_file import read_header
-
-    if row.recipe is None:
-        return 0.0
-    card = read_header(_trained(row, scale, wafer, models, seed)).card
-    return round(60 * float(card.metrics["cpu_minutes"]), 1)
 
 
 def _judge(denoise: Denoiser, image: TestImage, input_frames: int) -> dict[str, float]:
@@ -156,32 +142,12 @@ def training_config(row: Row, scale: Scale, wafer: Wafer, seed: int) -> dict[str
     }
     if row.memorising:
         config["data"][0] |= {"fixed_crops": scale.fixed_crops, "flips": False}
-    _merge(config, scale.unet if row.network == "unet" else scale.fbi_net)
+    merge(config, scale.unet if row.network == "unet" else scale.fbi_net)
     recipe = dict(row.recipe)
     config["data"][0] |= recipe.pop("frames", {})
-    _merge(config, recipe)
+    merge(config, recipe)
     return config
 
 
 def _trained(row: Row, scale: Scale, wafer: Wafer, models: Path, seed: int) -> Path:
-    from everhart.restore.train import train
-
-    config = training_config(row, scale, wafer, seed)
-    # The folder may be moved: where the data lie says nothing about the model.
-    named = copy.deepcopy(config)
-    named["data"][0]["folder"] = wafer.folder.name
-    digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:16]
-    run = models / digest
-    models.mkdir(parents=True, exist_ok=True)
-    text = yaml.safe_dump(config, sort_keys=False)
-    write_text(models / f"{digest}.yaml", text, overwrite=True)
-    started = (run / "checkpoints" / "last.ckpt").is_file()
-    return train(models / f"{digest}.yaml", run, resume=started)
-
-
-def _merge(config: dict[str, Any], more: Mapping[str, Any]) -> None:
-    for key, value in more.items():
-        if isinstance(value, Mapping) and isinstance(config.get(key), dict):
-            _merge(config[key], value)
-        else:
-            config[key] = copy.deepcopy(value)
+    return kept_model(training_config(row, scale, wafer, seed), models, wafer.folder.name)

@@ -3,36 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from everhart.studies.study import Ordering, Study
 
-__all__ = ["markdown", "outcome", "summary"]
+__all__ = ["lines_of", "markdown", "orderings_table", "outcome", "summary", "titled", "valued"]
 
-_HIGHER_IS_BETTER = {
-    "psnr_db": True,
-    "ssim": True,
-    "failure_percent": False,
-    "hough_failure_percent": False,
+
+@dataclass(frozen=True)
+class _Metric:
+    """What a figure is called, how it is written, and whether more of it is better."""
+
+    title: str
+    form: str
+    higher_is_better: bool = True
+
+
+_METRICS = {
+    "psnr_db": _Metric("PSNR (dB)", ".2f"),
+    "affine_psnr_db": _Metric("PSNR, grey levels matched (dB)", ".2f"),
+    "ssim": _Metric("SSIM", ".3f"),
+    "edge_merit": _Metric("edges' figure of merit", ".3f"),
+    "failure_percent": _Metric("failure rate (%)", ".1f", higher_is_better=False),
+    "false_circles": _Metric("false circles", ".1f", higher_is_better=False),
+    "hough_failure_percent": _Metric("missed by Hough (%)", ".1f", higher_is_better=False),
+    "hough_false_circles": _Metric("false by Hough", ".1f", higher_is_better=False),
+    "kept_small_percent": _Metric("contrast kept, 1.5 px (%)", ".1f"),
+    "kept_large_percent": _Metric("contrast kept, 3 px (%)", ".1f"),
+    "found_percent": _Metric("defects found (%)", ".1f"),
 }
-_FORMATS = {
-    "psnr_db": "{:.2f}",
-    "ssim": "{:.3f}",
-    "failure_percent": "{:.1f}",
-    "false_circles": "{:.1f}",
-    "hough_failure_percent": "{:.1f}",
-    "hough_false_circles": "{:.1f}",
-}
-_NAMES = {
-    "psnr_db": "PSNR (dB)",
-    "ssim": "SSIM",
-    "failure_percent": "failure rate (%)",
-    "false_circles": "false circles",
-    "hough_failure_percent": "missed by Hough (%)",
-    "hough_false_circles": "false by Hough",
-}
+_WAFER = (
+    "psnr_db",
+    "ssim",
+    "failure_percent",
+    "false_circles",
+    "hough_failure_percent",
+    "hough_false_circles",
+)
 _DIFFERENT = "different"
 
 
@@ -55,7 +65,7 @@ def summary(figures: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         line: dict[str, Any] = {"row": cell["row"], "seed": cell["seed"]}
         line["training_cpu_s"] = cell["training_cpu_s"]
         images = cell["figures"]
-        for name in _NAMES:
+        for name in _WAFER:
             line[f"normal {name}"] = images["normal"][name]
             others = [v[name] for image, v in images.items() if image.startswith(_DIFFERENT)]
             line[f"{_DIFFERENT} {name}"] = sum(others) / len(others)
@@ -82,7 +92,7 @@ def outcome(ordering: Ordering, table: pd.DataFrame) -> tuple[float, float, bool
     """
     by_row = table.set_index(["row", "seed"])[ordering.column]
     difference = by_row[ordering.better] - by_row[ordering.worse]
-    if not _HIGHER_IS_BETTER[ordering.column.split()[-1]]:
+    if not _metric(ordering.column).higher_is_better:
         difference = -difference
     mean = float(difference.mean())
     spread = float(difference.std()) if len(difference) > 1 else 0.0
@@ -100,47 +110,84 @@ def markdown(study: Study, record: Mapping[str, Any]) -> str:
         Its ``results.json``.
     """
     table = summary(record["figures"])
-    columns = [f"{image} {name}" for image in ("normal", _DIFFERENT) for name in _NAMES]
+    columns = [f"{image} {name}" for image in ("normal", _DIFFERENT) for name in _WAFER]
     height, width = record["shape"]
     seeds = table["seed"].nunique()
     text = f"# {study.name}: {study.title}\n\n"
     text += f"Scale `{record['scale']}`, images of {width} x {height} pixels, {seeds} "
     text += f"seed{'s' if seeds > 1 else ''}; the mean over the seeds"
     text += " and, after +-, their standard deviation.\n\n" if seeds > 1 else ".\n\n"
-    heads = ["method", "frames a scene", *map(_head, columns), "training (CPU s)", "paper"]
-    lines = [heads, ["---"] * len(heads)]
+    heads = ["method", "frames a scene", *map(titled, columns), "training (CPU s)", "paper"]
+    lines = []
     for row in study.rows:
         cells = table[table["row"] == row.key]
         frames = str(row.training_frames) if row.recipe is not None else "-"
-        values = [_value(cells[column], column) for column in columns]
+        values = [valued(cells[column], column) for column in columns]
         paper = "; ".join(f"{name} {value:g}" for name, value in row.paper.items()) or "-"
         seconds = f"{cells['training_cpu_s'].mean():.0f}" if row.recipe is not None else "-"
         lines.append([row.title, frames, *values, seconds, paper])
-    text += "".join("| " + " | ".join(line) + " |\n" for line in lines)
+    text += lines_of(heads, lines)
     if study.orderings:
-        text += "\n" + _orderings(study, table)
+        titles = {row.key: row.title for row in study.rows}
+        text += "\n" + orderings_table(study.orderings, titles, table)
     return text
 
 
-def _orderings(study: Study, table: pd.DataFrame) -> str:
-    titles = {row.key: row.title for row in study.rows}
-    lines = [["claim", "paper", "found", "reproduced"], ["---"] * 4]
-    for claim in study.orderings:
+def orderings_table(
+    orderings: Sequence[Ordering],
+    titles: Mapping[str, str],
+    table: pd.DataFrame,
+    *,
+    beyond_the_spread: bool = False,
+) -> str:
+    """Write which claims came out as a Markdown table.
+
+    Parameters
+    ----------
+    orderings
+        The claims.
+    titles
+        Titles of the rows by key.
+    table
+        Figures by ``row`` and ``seed``.
+    beyond_the_spread
+        Whether a claim that one row is better is borne out only by more than the standard
+        deviation over the seeds.
+    """
+    lines = []
+    for claim in orderings:
         mean, spread, holds = outcome(claim, table)
+        metric = _metric(claim.column)
         what = "beats" if claim.within is None else f"is within {claim.within:g} of"
-        said = f"{titles[claim.better]} {what} {titles[claim.worse]}, {_head(claim.column)}"
-        found = f"{mean:+.2f}" + (f" +- {spread:.2f}" if spread else "")
+        said = f"{titles[claim.better]} {what} {titles[claim.worse]}, {titled(claim.column)}"
+        form = ".3f" if metric.form == ".3f" else ".2f"
+        found = f"{mean:+{form}}" + (f" +- {spread:{form}}" if spread else "")
         paper = "-" if claim.paper is None else f"{claim.paper:+g}"
-        lines.append([said, paper, found, "yes" if holds else "**no**"])
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+        verdict = "yes" if holds else "**no**"
+        if beyond_the_spread and claim.within is None and abs(mean) <= spread:
+            verdict = "**no**: no difference beyond the spread"
+        lines.append([said, paper, found, verdict])
+    return lines_of(["claim", "paper", "found", "reproduced"], lines)
 
 
-def _head(column: str) -> str:
-    image, name = column.split()
-    return f"{image}: {_NAMES[name]}"
+def lines_of(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Write a Markdown table."""
+    every = [head, ["---"] * len(head), *lines]
+    return "".join("| " + " | ".join(line) + " |\n" for line in every)
 
 
-def _value(values: pd.Series[float], column: str) -> str:
-    form = _FORMATS[column.split()[-1]]
-    text = form.format(values.mean())
-    return text + (f" +- {form.format(values.std())}" if len(values) > 1 else "")
+def titled(column: str) -> str:
+    """Return what a column is called: its metric, behind the images that it is of."""
+    images, _, _ = column.rpartition(" ")
+    return f"{images}: {_metric(column).title}" if images else _metric(column).title
+
+
+def valued(values: pd.Series[float], column: str) -> str:
+    """Write the mean of a column's values and, if there are several, their deviation."""
+    form = _metric(column).form
+    text = f"{values.mean():{form}}"
+    return text + (f" +- {values.std():{form}}" if len(values) > 1 else "")
+
+
+def _metric(column: str) -> _Metric:
+    return _METRICS[column.rpartition(" ")[2]]
