@@ -37,7 +37,7 @@ class _Size:
 
 _SIZES: Final = {
     "smoke": _Size((4, 2), 6, 96, 192, 5, {"steps": 40, "warmup_steps": 5}),
-    "cpu": _Size((28, 30), 120, 256, 384, 4, {"steps": 500, "ema_decay": 0.99}),
+    "cpu": _Size((28, 30), 120, 256, 384, 4, {"steps": 500, "batch_size": 4, "ema_decay": 0.99}),
     "gpu": _Size((28, 30), 1000, 512, 768, 4, {"steps": 20_000, "batch_size": 16}),
 }
 """By the name of the scale, which says the rest of the training."""
