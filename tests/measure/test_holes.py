@@ -189,10 +189,10 @@ def test_correlated_noise_makes_the_sd_larger(scene: eh.simulate.Scene) -> None:
 def test_transposed_shifted_scaled_inverted(image: eh.Micrograph, found: Measurement) -> None:
     first = found.table
     turned = holes(replace(image, pixels=image.pixels.T.copy())).table
-    turned = turned.sort_values(["x_px", "y_px"], ignore_index=True)
-    ordered = first.sort_values(["y_px", "x_px"], ignore_index=True)
-    np.testing.assert_allclose(turned.cd_nm, ordered.cd_nm, atol=0.02)
-    np.testing.assert_allclose(turned.y_px, ordered.x_px, atol=0.01)
+    turned = turned.rename(columns={"x_px": "y_px", "y_px": "x_px"})
+    apart, index = cKDTree(turned[["y_px", "x_px"]].to_numpy()).query(first[["y_px", "x_px"]])
+    assert apart.max() < 0.1
+    np.testing.assert_allclose(turned.cd_nm.iloc[index], first.cd_nm, atol=0.1)
     scaled = holes(replace(image, pixels=image.pixels * 3.0 - 500.0)).table
     np.testing.assert_allclose(scaled.cd_nm, first.cd_nm, atol=0.01)
     np.testing.assert_allclose(scaled.contrast, 3 * first.contrast, rtol=1e-3)
@@ -212,7 +212,7 @@ def test_pixels_that_are_not_square() -> None:
     table = holes(eh.Micrograph(grey, pixel_size_nm=(2.0, 1.0))).table
     assert table.cd_nm[0] == pytest.approx(60, abs=0.3)
     assert table.ellipticity[0] < 0.01
-    assert table.y_nm[0] == pytest.approx(80.4, abs=0.05)
+    assert table.y_nm[0] == pytest.approx(80.4, abs=0.1)
 
 
 def test_one_hole_and_one_that_is_cut() -> None:

@@ -155,7 +155,11 @@ def _measure(
         rows = len(found.table)
         typer.echo(f"{name}: {rows} row{'s' * (rows != 1)} of {kind}", err=True)
     if measured:
-        for path, table in _tables(measured, output).items():
+        tables = _tables(measured, output)
+        # Which further tables there are is known only now; all are written, or none.
+        beside = [path for path in tables if path != output]
+        check_outputs(beside, overwrite=overwrite, inputs=involved)
+        for path, table in tables.items():
             _write_table(table, path, overwrite=overwrite)
     if json_path is not None:
         document = {

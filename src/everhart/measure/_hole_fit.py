@@ -219,7 +219,10 @@ def fit_template(distance: Float, grey: Float, weight: Float, reach: float) -> T
     sure = np.maximum(1 - np.square(_SURE * sd / np.maximum(np.abs(slope), 1e-30)), 0)
     slope = slope * sure * np.clip((reach - np.abs(grid)) / _TAPER_PX, 0, 1)
     value = np.asarray(basis @ coefficients, np.float64)
-    return Template(grid, value, np.asarray(slope, np.float64), np.asarray(basis), covariance)
+    rise = np.asarray(slope, np.float64)
+    return Template(
+        grid, value, rise, np.asarray(basis, np.float64), np.asarray(covariance, np.float64)
+    )
 
 
 class Noise:
@@ -266,7 +269,7 @@ def fit_holes(
     reach: float,
     orders: int,
     correlation: Float | None = None,
-) -> Template:
+) -> Template | None:
     """Fit the contours of all holes, in place, and the profile that they have in common.
 
     Parameters
@@ -286,8 +289,8 @@ def fit_holes(
 
     Returns
     -------
-    Template
-        The profile, with the covariance for the noise of the image.
+    Template or None
+        The profile, with the covariance for the noise of the image; None if all holes are lost.
     """
     largest = max(float(h.harmonics[0]) for h in holes)
     bins = int(2 ** np.clip(np.ceil(np.log2(6 * max(orders, 4))), 6, 9))
@@ -295,9 +298,8 @@ def fit_holes(
     noise: Noise | None = None
     template: Template | None = None
     plan = [min(4, orders), orders, orders, orders]
-    correlated = (
-        0 if correlation is not None else 1
-    )  # the round after which the correlation of the noise is known
+    # The round after which the correlation of the noise is known.
+    correlated = 1 if correlation is None else 0
     started = [(h.y, h.x, float(h.harmonics[0])) for h in holes]
     for number, wanted in enumerate(plan):
         bands = [None if h.lost else _band(image, h, reach, bins) for h in holes]
@@ -323,8 +325,8 @@ def fit_holes(
                 hole.lost = True
         if number == correlated:
             _, noise.inflation = _correlate(image, holes, reach, bins, template, noise, correlation)
-    assert template is not None
-    assert noise is not None
+    if template is None or noise is None:
+        return None
     ratio, _ = _correlate(image, holes, reach, bins, template, noise, correlation)
     for hole in holes:
         if not hole.lost:
@@ -440,22 +442,23 @@ def _precision(holes: list[HoleFit]) -> Float:
     n = max(len(h.harmonics) for h in holes)
     radius = float(np.mean([h.harmonics[0] for h in fitted]))
     scatter = np.full(n, (_FIRST_SCATTER * radius) ** 2)
-    known = min((len(h.free) - 2 for h in fitted), default=0)
+    known = min(len(h.free) - 2 for h in fitted)
     precision = np.zeros(n + 2)
-    if known > 3:
-        free = np.array([h.free[:known] for h in fitted])
-        noise = np.array([h.free_variance[:known] for h in fitted])
-        excess = (np.square(free) - noise).mean(axis=0)
-        for order in range(2, (known + 1) // 2):
-            # One order has two parts a hole: with its neighbours, where shapes change smoothly.
-            first, last = (order, order) if order == 2 else (max(order - 1, 3), order + 1)
-            scatter[2 * order - 1 : 2 * order + 1] = excess[2 * first - 1 : 2 * last + 1].mean()
-        for place, mean in ((-2, 0.0), (-1, 1.0)):
-            seen = np.array([h.free[place] - mean for h in fitted])
-            if len(seen) > 5:
-                own = np.array([h.free_variance[place] for h in fitted])
-                real = max(float((np.square(seen) - own).mean()), _LEAST_SCATTER**2)
-                precision[place] = 1 / real
+    if known <= 3:  # nothing is known yet
+        return precision
+    free = np.array([h.free[:known] for h in fitted])
+    noise = np.array([h.free_variance[:known] for h in fitted])
+    excess = (np.square(free) - noise).mean(axis=0)
+    for order in range(2, (known + 1) // 2):
+        # One order has two parts a hole: with its neighbours, where shapes change smoothly.
+        first, last = (order, order) if order == 2 else (max(order - 1, 3), order + 1)
+        scatter[2 * order - 1 : 2 * order + 1] = excess[2 * first - 1 : 2 * last + 1].mean()
+    for place, mean in ((-2, 0.0), (-1, 1.0)):
+        seen = np.array([h.free[place] - mean for h in fitted])
+        if len(seen) > 5:
+            own = np.array([h.free_variance[place] for h in fitted])
+            real = max(float((np.square(seen) - own).mean()), _LEAST_SCATTER**2)
+            precision[place] = 1 / real
     precision[3:n] = 1 / np.maximum(scatter[3:], _LEAST_SCATTER**2)
     return precision
 

@@ -141,14 +141,14 @@ def holes(
             "No hole was found: none has an edge that noise does not make; look at the image, "
             "give --radius-px, or the other --polarity."
         )
-    rising = np.asarray(sign * values, np.float32)
+    rising = values if polarity == "dark" else np.float32(1) - values
     fits = first_contours(rising, found)
     reach = longest_reach(fits)
     radius = float(np.median([fit.harmonics[0] for fit in fits]))
     orders = int(np.clip(2 * np.pi * radius / _SHORTEST_WAVE_PX, *_ORDERS))
     template = fit_holes(rising, fits, reach, orders, _correlation(pixels))
     kept = [number for number, fit in enumerate(fits) if not fit.lost]
-    if not kept:
+    if template is None or not kept:
         raise EverhartError(
             f"{len(fits)} hole{'s were' if len(fits) > 1 else ' was'} found and none could be "
             "measured: each is cut by the border or has no clear edge; give an image with whole "
@@ -160,7 +160,7 @@ def holes(
     scores = [float(found.z[n]) for n in kept]
     steps = [(fits[n].gain * outwards.step * grey, _gain_sd(fits[n], outwards.step) * grey)
              for n in kept]  # fmt: skip
-    order = np.lexsort(([s.x_px for s in shapes], [s.y_px for s in shapes]))
+    order = _by_rows(shapes)
     rows = [
         _row(number, shapes[i], steps[i], scores[i], size, delay)
         for number, i in enumerate(order, start=1)
@@ -168,6 +168,22 @@ def holes(
     return _measurement(
         rows, [shapes[i] for i in order], fits, size, edge, delay, outwards.offset_sd
     )
+
+
+def _by_rows(shapes: Sequence[Shape]) -> list[int]:
+    """Return the order from the top to the bottom and, in a row, from left to right.
+
+    A hole is in the row of the one above if it begins less than a radius below.
+    """
+    by_y = np.argsort([s.y_px for s in shapes], kind="stable")
+    radius = float(np.median([np.ptp(s.contour[:, 0]) for s in shapes])) / 2
+    first, row = -np.inf, -1
+    rows = {}
+    for i in by_y:
+        if shapes[i].y_px > first + radius:
+            first, row = shapes[i].y_px, row + 1
+        rows[int(i)] = row
+    return sorted(rows, key=lambda i: (rows[i], shapes[i].x_px))
 
 
 def _measurement(
@@ -299,6 +315,9 @@ def _correlation(pixels: NDArray[Any]) -> Float | None:
     correlation = estimate_noise(pixels).correlation
     middle = correlation.shape[0] // 2
     next_to_it = max(correlation[middle, middle + 1], correlation[middle + 1, middle])
+    # What does not end within the map is structure: of an image without noise.
+    if correlation.min() > _CORRELATED:
+        return None
     return correlation if next_to_it > _CORRELATED else None
 
 
