@@ -138,8 +138,7 @@ def find_candidates(pixels: Image) -> list[Candidate]:
     list of Candidate
         From the top to the bottom.
     """
-    from scipy.ndimage import binary_erosion, gaussian_filter1d, median_filter
-    from scipy.signal import find_peaks, peak_widths
+    from scipy.ndimage import binary_erosion, gaussian_filter1d, median_filter, percentile_filter
 
     blocks = np.array_split(pixels, _BLOCKS, axis=1)
     found: list[Candidate] = []
@@ -164,24 +163,44 @@ def find_candidates(pixels: Image) -> list[Candidate]:
         n = np.maximum(count, 2)
         mean = slopes.sum(axis=1) / n
         scatter = (np.where(inside, slopes - mean[:, None], 0) ** 2).sum(axis=1) / (n - 1) / n
-        # At a rough interface blocks differ because it wanders; that is no noise.
+        # At a rough interface blocks differ because it wanders; that is no noise. Where
+        # interfaces are close to each other only the rows further away tell.
         window = int(min(max(12 * scale, 31), len(mean) // 2))
-        error = np.sqrt(median_filter(scatter, window, mode="nearest"))
+        further = max(len(mean) // 3, window)
+        near_by = median_filter(scatter, window, mode="nearest")
+        around = percentile_filter(scatter, 40, further, mode="nearest")
+        error = np.sqrt(np.minimum(near_by, around))
         tiny = 1e-7 * float(np.abs(filled).max()) + 1e-12 * float(np.ptp(level))
         z = np.where(count >= _BLOCKS // 2, mean / np.maximum(error, max(tiny, 1e-30)), 0)
         for sign in (1.0, -1.0):
             height = sign * z
-            peaks, shape = find_peaks(height, height=_Z, prominence=_Z / 2)
-            tall = shape["prominences"] > 0.5 * shape["peak_heights"]
-            peaks = peaks[tall]
-            widths = peak_widths(height, peaks, rel_height=0.5)[0] / 2.355
-            for row, width in zip(peaks, widths, strict=True):
+            for row, width in _peaks(height):
                 place = float(row + used[0])
                 if any(abs(place - c.row) < 2.5 * max(scale, c.width_px) for c in found):
                     continue
                 own = float(np.sqrt(max(width**2 - scale**2, 0.25)))
                 found.append(Candidate(place, sign, own, float(height[row])))
     return sorted(found, key=lambda c: c.row)
+
+
+def _peaks(height: Float) -> list[tuple[int, float]]:
+    """Return place and width (standard deviation) of the peaks that stand out, highest first.
+
+    A peak falls to less than half on both sides before it meets a higher one.
+    """
+    inner = height[1:-1]
+    tops = np.flatnonzero((inner > height[:-2]) & (inner >= height[2:]) & (inner > _Z)) + 1
+    found = []
+    for top in tops[np.argsort(-height[tops], kind="stable")]:
+        ends = []
+        for side in (height[top::-1], height[top:]):
+            below = np.flatnonzero(side < 0.5 * side[0])
+            higher = np.flatnonzero(side > side[0])
+            if below.size and (not higher.size or below[0] < higher[0]):
+                ends.append(int(below[0]))
+        if len(ends) == 2:
+            found.append((int(top), (sum(ends) - 1) / 2.355))
+    return found
 
 
 def trace_path(pixels: Image, candidate: Candidate, above: float, below: float) -> Float:
