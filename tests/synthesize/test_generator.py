@@ -228,3 +228,25 @@ def test_the_example_is_a_config() -> None:
     config = load_config(DiffusionConfig, example)
     assert [stage.patch_px for stage in config.curriculum] == [32, 64, None]
     assert config.augmentation is not None
+
+
+def test_the_audit_knows_what_was_learned_from(model: Path, folder: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    for n in range(12):
+        write(_stripes(rng, 120.0 if n % 2 else 200.0), tmp_path / f"new_{n:02d}.tif")
+    words = ["audit", "-m", str(model), "-n", "8", "--steps", "20", "--real", str(tmp_path)]
+    alone = CliRunner().invoke(app, words)
+    assert isinstance(alone.exception, UsageError)
+    assert "learned from" in str(alone.exception)
+    for name in ("dim", "light"):
+        words += ["--real", str(folder / "images" / name)]
+    out = tmp_path / "out"
+    out.mkdir()
+    words += ["--grid", str(out / "grid.png"), "--json", str(out / "audit.json")]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert "geometric mean" in done.output
+    record = json.loads((out / "audit.json").read_text(encoding="utf-8"))
+    # One of the six images was held out, and is among the others.
+    assert record["images"] == {"made": 8, "learned": 5, "held_out": 13}
+    assert (out / "grid.png").stat().st_size > 5000

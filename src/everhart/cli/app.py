@@ -47,6 +47,9 @@ COMMANDS: Final[dict[str, CommandSource]] = {
     "inpaint": CommandSource(
         "everhart.cli.synthesize", "inpaint", "Draw a hidden part of an image anew."
     ),
+    "audit": CommandSource(
+        "everhart.cli.audit", "audit", "Judge a generator by real images: copies, likeness."
+    ),
     "train": CommandSource("everhart.cli.train", "train", "Train a model from a YAML config."),
     "study": CommandSource("everhart.cli.study", "study", "Run a paper's tables here."),
     "models": CommandSource("everhart.cli.models", "models", "List the models at hand."),

@@ -89,16 +89,20 @@ def train(
         progress=progress,
     )
     names = ", ".join(image.name for image in images.images[:20])
-    card = ModelCard(
-        name=config.name,
-        summary=config.summary,
-        licence=config.licence,
-        recipe="diffusion",
-        training_data=f"{len(images.images)} images: {names}",
-        data_sha256=images.sha256,
-        seed=config.seed,
-        metrics={name: round(value, 5) for name, value in figures.items()},
-        everhart_version=__version__,
+    card = ModelCard.model_validate(
+        {
+            "name": config.name,
+            "summary": config.summary,
+            "licence": config.licence,
+            "recipe": "diffusion",
+            "training_data": f"{len(images.images)} images: {names}",
+            "data_sha256": images.sha256,
+            # By these an audit knows which real images were learned from.
+            "learned_sha256": [image.sha256 for image in images.images],
+            "seed": config.seed,
+            "metrics": {name: round(value, 5) for name, value in figures.items()},
+            "everhart_version": __version__,
+        }
     )
     header = ModelHeader(
         kind=KIND,

@@ -16,7 +16,7 @@ from everhart.errors import UsageError
 from everhart.io import image_paths, read
 from everhart.micrograph import Micrograph, field_of
 
-__all__ = ["GreyRange", "ImagesConfig", "TrainingImage", "TrainingImages", "load_images"]
+__all__ = ["GreyRange", "ImagesConfig", "TrainingImage", "TrainingImages", "hash_of", "load_images"]
 
 Image = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -86,6 +86,8 @@ class TrainingImage:
         Its file's name.
     pixels
         What the network sees, ``(H, W)``.
+    sha256
+        Hash of its grey levels as they were, by which it is known again.
     label
         Number of its class; 0 if there are none.
     mask
@@ -94,6 +96,7 @@ class TrainingImage:
 
     name: str
     pixels: Image
+    sha256: str
     label: int = 0
     mask: Labels | None = None
 
@@ -126,10 +129,7 @@ class TrainingImages:
     @property
     def sha256(self) -> str:
         """Hash of the images that are learned from."""
-        digest = hashlib.sha256()
-        for image in self.images:
-            digest.update(np.ascontiguousarray(image.pixels).tobytes())
-        return digest.hexdigest()
+        return hashlib.sha256("".join(i.sha256 for i in self.images).encode()).hexdigest()
 
     @property
     def smallest(self) -> tuple[int, int]:
@@ -185,7 +185,8 @@ def load_images(config: ImagesConfig, seed: int) -> TrainingImages:
 
     def image(n: int) -> TrainingImage:
         path, label = found[n]
-        pixels = grey.normalise(_field(micrographs[n], path))
+        raw = _field(micrographs[n], path)
+        pixels = grey.normalise(raw)
         mask: Labels | None = None
         if n in by_number:
             if by_number[n].shape != pixels.shape:
@@ -194,7 +195,7 @@ def load_images(config: ImagesConfig, seed: int) -> TrainingImages:
                     f"{pixels.shape}: both must have the same."
                 )
             mask = np.asarray(np.searchsorted(values, by_number[n]), np.int64)
-        return TrainingImage(path.name, pixels, label, mask)
+        return TrainingImage(path.name, pixels, hash_of(raw), label, mask)
 
     sizes = {micrographs[n].pixel_size_nm for n in kept}
     return TrainingImages(
@@ -205,6 +206,11 @@ def load_images(config: ImagesConfig, seed: int) -> TrainingImages:
         values,
         sizes.pop() if len(sizes) == 1 else None,
     )
+
+
+def hash_of(pixels: NDArray[Any]) -> str:
+    """Return the hash of an image's grey levels, whatever file they are in."""
+    return hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
 
 
 def _folder(text: str, where: str) -> Path:
