@@ -52,8 +52,14 @@ class Roughness:
     kept, noise_kept
         Which part of the variance of the roughness and of the noise is left once a straight line
         is taken out of an edge.
+    mean_sd
+        Standard deviation of the mean position of one edge, as an estimate for an endless one.
+    total_sd, free_sd
+        Standard deviations of the variance of one edge, and of that without its noise.
     edges
         Number of independent edges that the spectrum is worth.
+    together
+        Correlation of the two edges of a line; 0 where edges are no pairs.
     misfit
         Mean squared deviation of the spectrum from the model over its expectation: 1 where the model
         holds.
@@ -71,8 +77,22 @@ class Roughness:
     model: Float
     kept: float
     noise_kept: float
+    mean_sd: float
+    total_sd: float
+    free_sd: float
     edges: float
+    together: float
     misfit: float
+
+    def of_one(self, variance: float) -> tuple[Estimate, Estimate]:
+        """Return sigma of a single edge, as measured and without noise, from its variance."""
+        off = self.noise.value**2 * self.noise_kept + self.common**2
+        free = max(variance - off, 0.0) / self.kept
+        biased, sigma = float(np.sqrt(variance)), float(np.sqrt(free))
+        return (
+            Estimate(biased, _root_sd(biased, self.total_sd)),
+            Estimate(sigma, _root_sd(sigma, self.free_sd)),
+        )
 
 
 def fit_roughness(
@@ -81,15 +101,14 @@ def fit_roughness(
     *,
     pairs: bool = False,
     common: bool = False,
-    smoothing: ArrayLike = (1.0,),
 ) -> Roughness:
     """Take the noise of edge detection out of the roughness of edges.
 
     Noise of finding an edge is independent from row to row, so it adds a constant floor to the
     spectrum [1]_. Spectra through sine tapers, averaged over the edges, are fitted by floor and Palasantzas
     spectrum together, with the likelihood of averaged periodograms [2]_. The model is compared in
-    the form that the measurement gives it: windowed, aliased by the rows, without a straight line,
-    and smoothed by what the rows were smoothed by. The unbiased variance is the measured one less
+    the form that the measurement gives it: windowed, aliased by the rows, without a straight line.
+    The unbiased variance is the measured one less
     that of the floor [3]_, both put right for what the straight line took. Standard deviations are
     those of that estimator (Fisher information and the covariance of the windowed spectrum) for as many
     independent edges as there are.
@@ -105,10 +124,6 @@ def fit_roughness(
     common
         Whether to take out what the edges of all lines do together in a row, which is the scan's
         jitter and not the specimen's. It takes two lines.
-    smoothing
-        The kernel along the rows that the image was smoothed with before the edges were found,
-        symmetric with sum 1. Rows are independent before it.
-
     Returns
     -------
     Roughness
@@ -155,8 +170,8 @@ def fit_roughness(
         raise EverhartError("All edges are straight lines: there is no roughness to be measured.")
     tapers = make_tapers(positions.shape[1])
     spectrum = _Spectrum.make(left, tapers, dy, sides, common)
-    model = _Model(tapers, dy, np.asarray(smoothing, np.float64))
-    return _measured(left, spectrum, model)
+    model = _Model(tapers, dy)
+    return _measured(spectrum, model)
 
 
 def _without_line(edges: Float) -> Float:
@@ -176,6 +191,7 @@ class _Spectrum:
     variance: float  # without it
     common: float
     edges: float  # independent ones
+    together: float  # correlation of the edges of a line
 
     @classmethod
     def make(cls, left: Float, tapers: Tapers, dy: float, sides: int, common: bool) -> _Spectrum:
@@ -197,39 +213,31 @@ class _Spectrum:
             variance = total
         power = np.abs(waves) ** 2
         psd = dy * power.sum(axis=(1, 2)).mean(axis=0) / (degrees * sides)
-        independent = degrees
+        independent, together = degrees, 0.0
         if sides == 2:
             cross = float((waves[:, :, 0] * waves[:, :, 1].conj()).real.sum())
             together = 2 * cross / float(power.sum())
             independent = degrees * 2 / (1 + together**2)
         return cls(
-            tapers.frequencies(dy), psd, total, variance, float(np.sqrt(shared)), independent
-        )
+            tapers.frequencies(dy), psd, total, variance, float(np.sqrt(shared)), independent,
+            together,
+        )  # fmt: skip
 
 
 class _Model:
     """Expected spectrum over (log variance, log length, Hurst, log noise variance)."""
 
-    def __init__(self, tapers: Tapers, dy: float, smoothing: Float) -> None:
-        from scipy.signal import fftconvolve
-
+    def __init__(self, tapers: Tapers, dy: float) -> None:
         self.tapers, self.dy = tapers, dy
         self.lag = np.arange(tapers.n) * dy
-        kernel = np.convolve(smoothing, smoothing[::-1])
-        self.reach = len(smoothing) - 1
-        self._kernel, self._convolve = kernel, fftconvolve
-        noise = np.zeros(tapers.n)
-        noise[: self.reach + 1] = kernel[self.reach :]
-        self.noise_covariance = noise
-        self.floor = tapers.expected(noise, dy)
+        self.white = np.zeros(tapers.n)
+        self.white[0] = 1.0
+        self.floor = tapers.expected(self.white, dy)
 
     def covariance(self, p: Float) -> Float:
-        """Return the autocovariance of the roughness as the smoothed rows show it."""
-        plain = np.exp(p[0]) * k_correlation(self.lag, float(np.exp(p[1])), float(p[2]))
-        if not self.reach:
-            return np.asarray(plain)
-        both = np.concatenate([plain[self.reach : 0 : -1], plain, np.zeros(self.reach)])
-        return np.asarray(self._convolve(both, self._kernel, mode="valid"))
+        """Return the autocovariance of the roughness."""
+        plain = k_correlation(self.lag, float(np.exp(p[1])), float(p[2]))
+        return np.asarray(np.exp(p[0]) * plain)
 
     def expected(self, p: Float) -> Float:
         """Return the expected spectrum with its floor."""
@@ -302,26 +310,23 @@ def _fit(spectrum: _Spectrum, model: _Model) -> Float:
     return np.asarray(best.x, np.float64)
 
 
-def _measured(left: Float, spectrum: _Spectrum, model: _Model) -> Roughness:
+def _measured(spectrum: _Spectrum, model: _Model) -> Roughness:
     p = _fit(spectrum, model)
     expected, slopes = model.log_slopes(p)
     variance, noise_variance = float(np.exp(p[0])), float(np.exp(p[3]))
     rough = model.covariance(p)
     # What is left of an endless edge's variance, and of the noise's, in rows as they were measured.
     kept = model.kept(rough) / variance
-    noise_kept = model.kept(model.noise_covariance)
+    noise_kept = model.kept(model.white)
     noise_free = spectrum.variance - noise_variance * noise_kept
     unbiased = max(noise_free / kept, 0.0)
 
     together = model.tapers.bin_correlation
-    weighted = _bins_summed(slopes, together) / spectrum.edges
-    information = slopes @ slopes.T
-    # A parameter at a limit tells nothing, and must not spoil the others.
-    scale = np.sqrt(np.maximum(np.diag(information), 1e-12))
-    inverse = np.linalg.pinv(information / np.outer(scale, scale), rcond=1e-9)
-    inverse = inverse / np.outer(scale, scale)
-    influence = inverse @ slopes  # of a relative deviation in each bin on the parameters
-    covariance = inverse @ weighted @ slopes.T @ inverse.T
+    covariance, influence = _uncertainty(slopes, together)
+    if covariance[3, 3] > spectrum.edges:
+        # No noise is seen. It cannot be below zero, so that not knowing it costs little.
+        slopes[3] = 0
+        covariance, influence = _uncertainty(slopes, together)
     # The variance is the sum over the spectrum (both signs of the frequency); the floor goes off.
     share = 2 * expected / (model.tapers.n * model.dy)
     if model.tapers.n % 2 == 0:
@@ -329,8 +334,11 @@ def _measured(left: Float, spectrum: _Spectrum, model: _Model) -> Roughness:
     on_variance = (share - noise_variance * noise_kept * influence[3]) / kept
     variance_sd = _spread(on_variance, together, spectrum.edges)
     total_sd = _spread(share, together, spectrum.edges)
-    sd = np.sqrt(np.maximum(np.diag(covariance), 0))
+    sd = np.sqrt(np.maximum(np.diag(covariance), 0) / spectrum.edges)
     biased, sigma = float(np.sqrt(spectrum.total_variance)), float(np.sqrt(unbiased))
+    n = model.tapers.n
+    lags = (rough + noise_variance * model.white) * (1 - np.arange(n) / n)
+    mean_variance = (2 * lags.sum() - lags[0]) / n
     noise = float(np.sqrt(noise_variance))
     ratio = spectrum.psd / expected
     inner = slice(2, -2)
@@ -348,9 +356,27 @@ def _measured(left: Float, spectrum: _Spectrum, model: _Model) -> Roughness:
         model=expected,
         kept=kept,
         noise_kept=noise_kept,
+        mean_sd=float(np.sqrt(max(mean_variance, 0))),
+        total_sd=_spread(share, together, 1.0),
+        free_sd=_spread(share / kept, together, 1.0),
+        together=spectrum.together,
         edges=spectrum.edges,
         misfit=float(np.mean((ratio[inner] - 1) ** 2) / usual),
     )
+
+
+def _uncertainty(slopes: Float, together: Float) -> tuple[Float, Float]:
+    """Return the covariance of the parameters for one edge, and what moves them.
+
+    The latter is the change of the parameters, ``(4, bins)``, for a relative deviation of the spectrum
+    in each bin. The former is not the inverse of the information: bins are not independent.
+    """
+    information = slopes @ slopes.T
+    scale = np.sqrt(np.maximum(np.diag(information), 1e-12))
+    # A parameter at a limit tells nothing, and must not spoil the others.
+    inverse = np.linalg.pinv(information / np.outer(scale, scale), rcond=1e-9)
+    influence = (inverse / np.outer(scale, scale)) @ slopes
+    return np.asarray(_bins_summed(influence, together) @ influence.T), influence
 
 
 def _root_sd(root: float, variance_sd: float) -> float:
