@@ -1,0 +1,386 @@
+"""Particles: sizes and shapes, from labels or by segmentation, and their distribution."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from everhart._callable_room import make_callable
+from everhart.errors import EverhartError, UsageError, unknown_name
+from everhart.measure._segmentation import Labels, Regions, find_polarity, segment
+from everhart.measure._shape import resampled, shape_with_noise
+from everhart.measure.distribution import size_distribution
+from everhart.measure.result import Measurement, Outline
+from everhart.measure.units import Unit, UnitName, unit_of
+from everhart.micrograph import Micrograph, field_of
+from everhart.noise.estimate import clipping, estimate_noise
+from everhart.noise.model import NoiseEstimate
+
+__all__ = ["particles"]
+
+Float = NDArray[np.float64]
+
+_SMALLEST = 16
+_CLIPPED = 0.5
+_QUANTISATION = 1 / np.sqrt(12)
+
+
+def particles(
+    image: Micrograph | ArrayLike,
+    *,
+    labels: ArrayLike | bool | None = None,
+    polarity: Literal["auto", "bright", "dark"] = "auto",
+    unit: UnitName = "nm",
+    min_diameter_px: float = 6.0,
+) -> Measurement:
+    """Measure particles: area, diameter, shape, direction, and the distribution of their sizes.
+
+    Particles are what stands out of the local background against the measured noise;
+    those that touch are cut at their necks (:func:`everhart.measure._segmentation.separate`),
+    elongated ones are not. The outline of each is where the grey level is half of the way from its
+    background to its own level near the edge, to a fraction of a pixel. Standard
+    deviations are those of outlines that are drawn again with the noise that the edge has.
+
+    Parameters
+    ----------
+    image
+        Image of shape ``(H, W)`` of any dtype and range, noisy or denoised.
+    labels
+        Label image of the same shape, 0 for the background and a number a particle: then nothing
+        is segmented. True where `image` itself is the label image.
+    polarity
+        Whether particles are brighter or darker than what is around; ``"auto"`` takes the side
+        that is in more pieces.
+    unit
+        ``"nm"``, or ``"px"``.
+    min_diameter_px
+        Smallest equivalent diameter; below about 6 pixels blur and noise decide on the size.
+
+    Returns
+    -------
+    Measurement
+        Table, a row a particle: ``particle``, ``y_px``, ``x_px`` and ``y_nm``, ``x_nm`` (centroid),
+        ``area_nm2``, ``diameter_nm`` (of the circle of equal area), ``major_nm``, ``minor_nm`` (axes
+        of the ellipse of equal second moments), ``aspect`` (major over minor), ``angle_deg`` (of the major
+        axis, from +x towards +y, 0 to 180), ``circularity`` (4 pi area / perimeter squared), each with
+        its ``_sd``; ``touching`` (was cut from a neighbour, or its label touches another), ``border`` (reaches
+        out of the image) and ``weight``: 1 over the share of places at which a particle of its extent is
+        wholly in the image [1]_. Particles at the border are in the table, and in no statistics.
+        Large ones are more often cut by the border, so that the others are small by selection;
+        weights undo that (``diameter_mean_corrected_nm``).
+
+        Summary: ``particles`` (complete ones), ``at_border``, ``touching``, mean, sd and quantiles
+        ``d10_nm``, ``d50_nm``, ``d90_nm`` of the diameters by number, each with a ``_sd`` by bootstrap,
+        ``polarity``, ``edge_convention``. The picture of the distribution:
+        :func:`everhart.measure.distribution.draw_size_distribution`.
+
+    Raises
+    ------
+    UsageError
+        If the image is a stack, not finite, or has no pixel size while nm are asked for; if labels do not
+        fit it.
+    EverhartError
+        If nothing stands out of the noise, all particles reach out of the image, or it is saturated.
+
+    References
+    ----------
+    .. [1] R. E. Miles, "On the elimination of edge effects in planar sampling", in Stochastic
+       Geometry (1974), 228-247; C. Lantuejoul, "On the estimation of mean values in individual
+       analysis of particles", Microscopica Acta, Suppl. 4 (1980), 266-273.
+
+    Examples
+    --------
+    >>> y, x = np.mgrid[:96, :128]
+    >>> ball = 20 + 100 / (1 + np.exp(2 * (np.hypot(y - 50.3, x - 60) - 15)))
+    >>> found = particles(ball, unit="px").table
+    >>> bool(abs(found["diameter_px"][0] - 30) < 0.2), bool(found["circularity"][0] > 0.98)
+    (True, True)
+    """
+    if polarity not in ("auto", "bright", "dark"):
+        raise unknown_name("polarity", str(polarity), ("auto", "bright", "dark"))
+    size = unit_of(image, unit)
+    pixels = _checked(image)
+    if not (np.isfinite(min_diameter_px) and min_diameter_px >= 2):
+        raise UsageError(
+            f"min_diameter_px = {min_diameter_px!r} was given: give a diameter of at least 2 pixels."
+        )
+    if labels is None or labels is False:
+        rows, outlines, about = _segmented(pixels, polarity, size, float(min_diameter_px))
+    else:
+        rows, outlines, about = _labelled(labels, pixels, size)
+    return _measurement(rows, outlines, about, size)
+
+
+def _checked(image: Any) -> NDArray[Any]:
+    pixels = np.asarray(field_of(image))
+    if pixels.ndim != 2 or min(pixels.shape) < _SMALLEST:
+        raise UsageError(
+            f"An array of shape {pixels.shape} was given: particles are measured in one image "
+            f"(height, width) of at least {_SMALLEST} pixels a side; give the frames of a stack "
+            "one by one."
+        )
+    if not np.isfinite(pixels).all():
+        raise UsageError("An image with NaN or infinite pixels was given: fill them first.")
+    return pixels
+
+
+def _segmented(
+    pixels: NDArray[Any], polarity: str, size: Unit, smallest: float
+) -> tuple[list[dict[str, Any]], list[Float], dict[str, Any]]:
+    values = pixels.astype(np.float32)
+    if float(np.ptp(values)) == 0:
+        raise EverhartError(
+            f"All pixels have the grey level {float(values[0, 0]):g}: there are no particles in the "
+            "image; give one that has contrast and is not saturated."
+        )
+    low, high, _ = clipping(pixels)
+    if low + high > _CLIPPED:
+        raise EverhartError(
+            f"{100 * (low + high):.0f} % of the pixels are saturated: edges are not where they "
+            "seem; take the image with less gain, or give labels=True if it is a label image."
+        )
+    if polarity == "auto":
+        polarity = find_polarity(values)
+    noise = estimate_noise(pixels)
+    sign = 1.0 if polarity == "bright" else -1.0
+    regions = segment(np.float32(sign) * values, noise, smallest)
+    rows, outlines = _outlined(regions, noise, sign, size)
+    about = {
+        "polarity": polarity,
+        "edge_convention": "half of the way from the background to the level near the edge",
+        "noise_sigma": noise.sigma,
+        "smoothing_px": regions.smoothing_px,
+    }
+    return rows, outlines, about
+
+
+def _outlined(
+    regions: Regions, noise: NoiseEstimate, sign: float, size: Unit
+) -> tuple[list[dict[str, Any]], list[Float]]:
+    """Find the outline of each region, and its shape."""
+    from scipy.ndimage import find_objects
+    from skimage.segmentation import expand_labels
+
+    labels, smooth, background = regions.labels, regions.smooth, regions.background
+    slope = np.hypot(*np.gradient(smooth))
+    wide = expand_labels(labels, 3)
+    touching = _touching(labels, 2)
+    rng = np.random.default_rng(0)
+    rows, outlines = [], []
+    for value, box in enumerate(find_objects(wide), start=1):
+        if box is None:
+            continue
+        own = labels[box] == value
+        if not own.any():
+            continue
+        level, base = _levels(smooth[box], background[box], own, regions.smoothing_px)
+        threshold = (level + base) / 2
+        # Beyond the region as far below the threshold as the particle is above it.
+        seen = np.where(wide[box] == value, smooth[box] - threshold, base - threshold)
+        outline = _outer_contour(seen)
+        if outline is None:
+            continue
+        at_y, at_x = (np.rint(outline[:, k]).astype(np.intp) for k in (0, 1))
+        inside = (
+            np.clip(at_y, 0, own.shape[0] - 1),
+            np.clip(at_x, 0, own.shape[1] - 1),
+        )
+        steep = max(float(np.median(slope[box][inside])), 1e-12)
+        grey = float(np.sqrt(noise.variance_at(sign * threshold)))
+        ratio = grey / noise.sigma if noise.sigma > 0 else 0.0
+        edge = regions.noise * ratio / steep
+        # A Gaussian filter moves a curved edge inwards, to first order by this.
+        radius = float(np.sqrt(max(np.count_nonzero(own), 1) / np.pi))
+        outline = _moved_out(outline, regions.smoothing_px**2 / (2 * radius))
+        outline += [box[0].start, box[1].start]
+        row = _row(outline, edge, regions.smoothing_px, size, labels.shape, rng)
+        row["contrast"] = sign * (level - base)
+        row["touching"] = bool(value in touching)
+        rows.append(row)
+        outlines.append(outline)
+    return rows, outlines
+
+
+def _levels(
+    smooth: NDArray[Any], background: NDArray[Any], own: NDArray[np.bool_], blur: float
+) -> tuple[float, float]:
+    """Return a particle's grey level near its edge, and that of its background."""
+    depth = cv2.distanceTransform(
+        np.pad(own, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
+    )[1:-1, 1:-1]
+    band = (depth > 1.5 * blur + 1) & (depth < 1.5 * blur + 4)
+    level = np.median(smooth[band]) if band.sum() >= 8 else smooth[own].max()
+    return float(level), float(np.median(background[own]))
+
+
+def _outer_contour(seen: NDArray[Any]) -> Float | None:
+    """Return the longest closed contour at 0, about a pixel a point, or None."""
+    from skimage.measure import find_contours
+
+    padded = np.pad(seen, 1, constant_values=float(min(seen.min(), -1e-12)))
+    found = [c for c in find_contours(padded, 0.0) if len(c) > 8]
+    if not found:
+        return None
+    longest = max(found, key=lambda c: float(np.ptp(c[:, 0]) * np.ptp(c[:, 1])))
+    return resampled(longest[:-1] - 1.0)
+
+
+def _moved_out(outline: Float, distance: float) -> Float:
+    tangent = np.roll(outline, -2, axis=0) - np.roll(outline, 2, axis=0)
+    normal = np.stack([tangent[:, 1], -tangent[:, 0]], axis=1)
+    normal /= np.maximum(np.hypot(*normal.T), 1e-12)[:, None]
+    y, x = outline.T
+    turn = float(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y))
+    # In coordinates (x, y) the outward normal of a path with positive area is (dy, -dx).
+    return np.asarray(outline - np.sign(turn) * distance * normal)
+
+
+def _labelled(
+    labels: Any, pixels: NDArray[Any], size: Unit
+) -> tuple[list[dict[str, Any]], list[Float], dict[str, Any]]:
+    from scipy.ndimage import find_objects
+
+    given = pixels if labels is True else np.asarray(field_of(labels))
+    if given.shape != pixels.shape:
+        raise UsageError(
+            f"Labels of shape {given.shape} were given for an image of shape {pixels.shape}: give "
+            "one label for each pixel."
+        )
+    whole = np.rint(np.asarray(given, np.float64))
+    if not np.array_equal(whole, given) or whole.min() < 0:
+        raise UsageError(
+            "Labels that are negative or no whole numbers were given: give 0 for the background "
+            "and a number for each particle."
+        )
+    names = np.unique(whole)
+    names = names[names > 0]
+    if names.size == 0:
+        raise EverhartError(
+            "A label image without a label above 0 was given: there are no particles in it."
+        )
+    ordered = np.zeros(whole.shape, np.int32)
+    ordered[whole > 0] = np.searchsorted(names, whole[whole > 0]) + 1
+    touching = _touching(ordered, 1)
+    rng = np.random.default_rng(0)
+    rows, outlines = [], []
+    for value, box in enumerate(find_objects(ordered), start=1):
+        if box is None:
+            continue
+        own = ordered[box] == value
+        soft = cv2.GaussianBlur(np.pad(own, 3).astype(np.float32), (0, 0), 0.8)
+        outline = _outer_contour(soft - 0.5)
+        if outline is None:
+            continue
+        radius = float(np.sqrt(np.count_nonzero(own) / np.pi))
+        outline = _moved_out(outline, 0.8**2 / (2 * radius))
+        outline += np.array([box[0].start, box[1].start]) - 3.0
+        # A border is known to the pixel that it goes through.
+        row = _row(outline, _QUANTISATION, 0.0, size, ordered.shape, rng)
+        row["particle"] = int(names[value - 1])
+        row["contrast"] = float("nan")
+        row["touching"] = bool(value in touching)
+        rows.append(row)
+        outlines.append(outline)
+    return rows, outlines, {"polarity": "labels", "edge_convention": "border of the labels"}
+
+
+def _touching(labels: Labels, distance: int) -> set[int]:
+    """Return the labels that have another one within some pixels along an axis."""
+    found: set[int] = set()
+    for one, two in (
+        (labels[:-distance], labels[distance:]),
+        (labels[:, :-distance], labels[:, distance:]),
+    ):
+        at = (one != two) & (one > 0) & (two > 0)
+        found.update(np.unique(one[at]).tolist())
+        found.update(np.unique(two[at]).tolist())
+    return found
+
+
+def _row(
+    outline: Float, edge: float, blur: float, size: Unit, shape: tuple[int, ...],
+    rng: np.random.Generator,
+) -> dict[str, Any]:  # fmt: skip
+    name = size.name
+    found, sd = shape_with_noise(outline, edge, blur, (size.y, size.x), rng)
+    height, width = shape[0], shape[1]
+    low, high = outline.min(axis=0), outline.max(axis=0)
+    border = bool((low < 0.25).any() or high[0] > height - 1.25 or high[1] > width - 1.25)
+    extent = high - low
+    room = max(height - extent[0], 1.0) * max(width - extent[1], 1.0)
+    area = float(found.area)
+    return {
+        "particle": 0,
+        "y_px": float(found.y) / size.y,
+        "x_px": float(found.x) / size.x,
+        f"y_{name}": float(found.y),
+        f"y_sd_{name}": sd["y"],
+        f"x_{name}": float(found.x),
+        f"x_sd_{name}": sd["x"],
+        f"area_{name}2": area,
+        f"area_sd_{name}2": sd["area"],
+        f"diameter_{name}": float(2 * np.sqrt(area / np.pi)),
+        f"diameter_sd_{name}": sd["diameter"],
+        f"major_{name}": float(found.major),
+        f"major_sd_{name}": sd["major"],
+        f"minor_{name}": float(found.minor),
+        f"minor_sd_{name}": sd["minor"],
+        "aspect": float(found.major / max(float(found.minor), 1e-30)),
+        "aspect_sd": sd["aspect"],
+        "angle_deg": float(np.degrees(found.angle) % 180),
+        "angle_sd_deg": float(np.degrees(sd["angle"])),
+        "circularity": float(found.circularity),
+        "circularity_sd": sd["circularity"],
+        "contrast": float("nan"),
+        "touching": False,
+        "border": border,
+        "weight": float(height * width / room),
+    }
+
+
+def _measurement(
+    rows: list[dict[str, Any]], outlines: list[Float], about: dict[str, Any], size: Unit
+) -> Measurement:
+    import pandas as pd
+
+    complete = [row for row in rows if not row["border"]]
+    if not complete:
+        count = len(rows)
+        raise EverhartError(
+            f"No particle is wholly in the image ({count} {'reaches' if count == 1 else 'reach'} "
+            "out of it): there is no size to measure; give a larger field of view, the other "
+            "polarity, or labels."
+        )
+    order = sorted(range(len(rows)), key=lambda k: (rows[k]["y_px"], rows[k]["x_px"]))
+    for number, k in enumerate(order, start=1):
+        rows[k]["particle"] = rows[k]["particle"] or number
+    table = pd.DataFrame([rows[k] for k in order])
+    name = size.name
+    inside = table[~table["border"]]
+    summary: dict[str, Any] = {
+        "particles": len(inside),
+        "at_border": int(table["border"].sum()),
+        "touching": int(inside["touching"].sum()),
+        **size_distribution(
+            inside[f"diameter_{name}"].to_numpy(), inside["weight"].to_numpy(), name
+        ),
+        "circularity_mean": float(inside["circularity"].mean()),
+        "aspect_mean": float(inside["aspect"].mean()),
+        **about,
+    }
+    lines = [
+        Outline(
+            outlines[k],
+            str(rows[k]["particle"]),
+            "doubt" if rows[k]["border"] else "edge",
+            closed=True,
+        )
+        for k in order
+    ]
+    return Measurement("particles", table, summary, lines)
+
+
+make_callable(__name__, "particles")
