@@ -20,9 +20,9 @@ _FINE = 12  # this many lowest frequencies feel that a straight line was taken o
 class Tapers:
     """Windows for edges of a given number of rows, and what they do to a spectrum.
 
-    Sine tapers [1]_: the mean of the spectra through several of them uses nearly all of the data, and
-    leaks little. What leaks all the same is not a bias: the expectation of the windowed, detrended,
-    aliased spectrum is computed from the autocovariance of a model, exactly [2]_.
+    Sine tapers [1]_: the mean of the spectra through several of them uses nearly all of the data,
+    and leaks little. What leaks all the same is not a bias: the expectation of the windowed,
+    detrended, aliased spectrum is computed from the autocovariance of a model, exactly [2]_.
 
     Parameters
     ----------

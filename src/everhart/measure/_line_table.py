@@ -16,6 +16,8 @@ __all__ = ["line_table", "spectrum_table", "summarise"]
 
 Float = NDArray[np.float64]
 
+_TOLD = 3.0  # roughness over its standard deviation, from which on its spectrum tells something
+
 
 def line_table(
     places: Float, missing: Float, of_edges: Roughness, of_widths: Roughness, unit: str
@@ -103,6 +105,10 @@ def summarise(
         summary[f"{key}_sd_{unit}"] = estimate.sd
     summary["hurst"] = of_edges.hurst.value
     summary["hurst_sd"] = of_edges.hurst.sd
+    if of_edges.sigma.value < _TOLD * of_edges.sigma.sd:
+        for key in (f"correlation_length_{unit}", f"correlation_length_sd_{unit}"):
+            summary[key] = None
+        summary["hurst"] = summary["hurst_sd"] = None
     summary[f"row_jitter_{unit}"] = of_edges.common
     summary["misfit"] = of_edges.misfit
     return summary

@@ -173,10 +173,10 @@ def find_crossings(image: Image, traced: Sequence[TracedEdge]) -> Crossings:
     of the common profile is put back.
 
     Where noise is so strong that a row crosses the level at random places, the crossing is first
-    found with rows smoothed along the edge. From there each row by itself, not smoothed along,
-    says how far off it is: its grey level there is off by the slope times that. To first
-    order this does not depend on the place where it is asked, so that rows are as independent as their
-    noise is, and no roughness is lost.
+    found with the rows around it smoothed along the edge. From there the row by itself says how far
+    off it is: its grey level is off by the slope times that. To first order this does not
+    depend on the place where it is asked, so that rows are as independent as their noise is, and
+    no roughness is smoothed away.
 
     Parameters
     ----------

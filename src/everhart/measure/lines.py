@@ -26,8 +26,9 @@ __all__ = ["lines"]
 Float = NDArray[np.float64]
 
 _SMALLEST = 64
-_CLIPPED = 0.2
+_WHITE, _BLACK = 0.3, 0.6  # saturated pixels; at low dose many pixels have no electron
 _COVERAGE = 0.9
+_RIMS = 0.7  # with no more dark regions than that in the inverted image, the rims are dark
 _MISSING = 0.05
 
 _CONVENTION = (
@@ -48,37 +49,45 @@ def lines(
     Direction, tilt and edges are found by themselves; each row gives the place of each edge to a
     fraction of a pixel (:mod:`everhart.measure.line_edges`). Noise of the image makes edges look
     rougher than they are. Its part is a floor of the spectrum, which is fitted together with the
-    spectrum of the roughness and taken out (:func:`everhart.measure.roughness.fit_roughness`). What all
-    edges of a row do together is the scan's jitter, and is taken out of the unbiased LER.
+    spectrum of the roughness and taken out
+    (:func:`everhart.measure.roughness.fit_roughness`). What all edges of a row do together is the
+    scan's jitter, and is taken out of the unbiased LER.
 
     Parameters
     ----------
     image
-        Image of shape ``(H, W)`` of any dtype and range, at least 64 pixels a side, with two lines or more
-        that go through all of it, tilted by up to 12 degrees from an axis. Not denoised:
-        a denoiser that smooths along the lines takes roughness away, and its noise is not
-        independent from row to row, so that it cannot be told from roughness.
+        Image of shape ``(H, W)`` of any dtype and range, at least 64 pixels a side, with two lines
+        or more that go through all of it, tilted by up to 12 degrees from an axis. Not denoised:
+        a denoiser that smooths along the lines takes roughness away, and what noise it leaves is
+        not independent from row to row, so that it cannot be told from roughness.
     unit
         ``"nm"``, or ``"px"``.
     direction
         ``"vertical"`` for lines along y, ``"horizontal"`` for lines along x.
     polarity
-        Whether the lines are the bright or the dark stripes. The rim of an edge belongs to the
-        bright one.
+        Whether the lines are the bright or the dark stripes. A bright rim of an edge belongs to
+        the bright one, a dark rim (of an inverted image) to the dark one.
 
     Returns
     -------
     Measurement
-        Table, a row a line that is wholly in the image: ``line``, ``center_nm`` (at the middle row,
-        across), ``cd_nm``, ``lwr_3sigma_nm``, ``lwr_3sigma_unbiased_nm``, ``ler_left_3sigma_nm``,
-        ``ler_left_3sigma_unbiased_nm``, the same for ``right``, each with its ``_sd``; ``missing``
-        (part of the rows without an edge, filled in between). Summary: ``cd_nm``, ``pitch_nm``,
-        ``lwr_3sigma_nm``, ``lwr_3sigma_unbiased_nm``, ``ler_3sigma_nm``, ``ler_3sigma_unbiased_nm``,
-        ``correlation_length_nm``, ``hurst`` (both of the edges), each with its ``_sd`` (``cd_sd_nm``);
-        ``edge_noise_nm`` of one row, ``row_jitter_nm``, ``count``, ``rows``, ``tilt_deg``,
-        ``direction``, ``polarity``, ``edge_convention``, ``misfit`` (1 where the model of the spectrum holds). Tables ``psd`` of the
-        edges and ``psd_lwr`` of the widths: ``frequency_per_nm``, ``psd_nm3``, ``floor_nm3``,
-        ``model_nm3``; two-sided, so that twice their integral is a variance.
+        Table, a row a line that is wholly in the image: ``line``, ``center_nm`` (at the middle
+        row, across), ``cd_nm``, ``lwr_3sigma_nm``, ``lwr_3sigma_unbiased_nm``,
+        ``ler_left_3sigma_nm``, ``ler_left_3sigma_unbiased_nm``, the same for ``right``, each with
+        its ``_sd`` (``cd_sd_nm``); ``missing``, the part of the rows without an edge, which are
+        filled from their neighbours. Standard deviations are of the value as an estimate for an
+        endless line.
+
+        Summary: ``cd_nm``, ``pitch_nm``, ``lwr_3sigma_nm``, ``lwr_3sigma_unbiased_nm``,
+        ``ler_3sigma_nm``, ``ler_3sigma_unbiased_nm``, ``correlation_length_nm``, ``hurst`` (both of
+        the edges; None where there is no roughness beyond its own error), ``edge_noise_nm`` of one
+        row, each with its ``_sd``; ``row_jitter_nm``, ``misfit`` (1 where the model of the spectrum
+        holds), ``count``, ``rows``, ``tilt_deg``, ``direction``, ``polarity``,
+        ``edge_convention``.
+
+        Tables ``psd`` of the edges and ``psd_lwr`` of the widths: ``frequency_per_nm``,
+        ``psd_nm3``, ``floor_nm3``, ``model_nm3``; two-sided, so that twice their integral is a
+        variance.
 
     Raises
     ------
@@ -112,8 +121,14 @@ def lines(
     upright = values if vertical else np.ascontiguousarray(values.T)
     if not vertical:
         size = Unit(size.name, size.x, size.y)
-    traced = trace_edges(upright, tilts[vertical][0])
-    pairs = _pairs(traced, upright.shape, polarity)
+    slope = tilts[vertical][0]
+    traced, opposite = trace_edges(upright, slope), trace_edges(-upright, slope)
+    rises = polarity == "bright"
+    regions, others = ({edge.pattern.region for edge in found} for found in (traced, opposite))
+    if 0 < len(others) <= _RIMS * len(regions):
+        # Dark rims, as in an inverted image, each of them taken for a space: two a line.
+        upright, traced, rises = -upright, opposite, not rises
+    pairs = _pairs(traced, upright.shape, rises)
     edges = [edge for pair in pairs for edge in pair]
     crossings = find_crossings(upright, edges)
     columns, missing = _filled(crossings.columns, edges)
@@ -138,26 +153,29 @@ def _checked(image: Any) -> NDArray[Any]:
             "image; give one that has contrast and is not saturated."
         )
     low, high, _ = clipping(pixels)
-    if max(low, high) > _CLIPPED and len(np.unique(pixels[::7, ::7])) > 2:
+    # A drawing of two levels is not saturated.
+    if (high > _WHITE or low > _BLACK) and len(np.unique(pixels[::7, ::7])) > 2:
         raise EverhartError(
-            f"{100 * max(low, high):.0f} % of the pixels are saturated: edges are not where they "
+            f"{100 * (low + high):.0f} % of the pixels are saturated: edges are not where they "
             "seem; take the image with less gain or another brightness."
         )
     return pixels
 
 
 def _pairs(
-    traced: Sequence[TracedEdge], shape: tuple[int, ...], polarity: str
+    traced: Sequence[TracedEdge], shape: tuple[int, ...], opening: bool
 ) -> list[tuple[TracedEdge, TracedEdge]]:
-    """Return the left and right edges of lines that are wholly in the image."""
-    opening = polarity == "bright"  # a bright line begins where it gets brighter
+    """Return the left and right edges of lines that are wholly in the image.
+
+    `opening`: whether a line begins where the image gets brighter.
+    """
     pairs = []
     broken = 0
     for left, right in pairwise(traced):
         if left.pattern.rises is not opening or right.pattern.rises is opening:
             continue
         apart = right.pattern.region - left.pattern.region
-        if apart != (1 if polarity == "bright" else 0):
+        if apart != int(opening):
             continue
         # What lies beyond the border may be another edge's.
         margin = 1.0

@@ -1,4 +1,4 @@
-"""Roughness of edges without the noise of finding them: sigma, correlation length, Hurst exponent."""
+"""Roughness of edges without the noise of finding them: sigma, correlation length, Hurst."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ Float = NDArray[np.float64]
 
 _FEWEST_ROWS = 64
 _HURST = (0.1, 2.0)
+_STRAIGHT = 1e-5  # of a row
 _QUIET = 1e-7  # smallest noise variance that is looked for, of the whole variance
 
 
@@ -40,15 +41,15 @@ class Roughness:
     noise
         Standard deviation of the noise of one row.
     common
-        Standard deviation of what all edges of a row do together (jitter and drift of the scan). It is
-        in `biased` and not in `sigma`. 0 where there is one line or it was not asked for.
+        Standard deviation of what all edges of a row do together (jitter and drift of the scan).
+        It is in `biased` and not in `sigma`. 0 where there is one line or it was not asked for.
     correlation_length, hurst
-        Of the Palasantzas model. A Hurst exponent above 1 is that of edges which something smoothed
-        along the line (a denoiser, a wide probe), not of a self-affine edge.
+        Of the Palasantzas model. A Hurst exponent above 1 is that of edges which something
+        smoothed along the line (a denoiser, a wide probe), not of a self-affine edge.
     frequency, psd, floor, model
-        Spectrum: frequency in cycles a unit; measured, fitted noise floor, and fitted model with its floor,
-        in units cubed. Two-sided: twice the integral over the positive frequencies is the
-        variance.
+        Spectrum: frequency in cycles a unit; measured, fitted noise floor, and fitted model with
+        its floor, in units cubed. Two-sided: twice the integral over the positive frequencies is
+        the variance.
     kept, noise_kept
         Which part of the variance of the roughness and of the noise is left once a straight line
         is taken out of an edge.
@@ -61,8 +62,8 @@ class Roughness:
     together
         Correlation of the two edges of a line; 0 where edges are no pairs.
     misfit
-        Mean squared deviation of the spectrum from the model over its expectation: 1 where the model
-        holds.
+        Mean squared deviation of the spectrum from the model over its expectation: 1 where the
+        model holds.
     """
 
     biased: Estimate
@@ -105,13 +106,13 @@ def fit_roughness(
     """Take the noise of edge detection out of the roughness of edges.
 
     Noise of finding an edge is independent from row to row, so it adds a constant floor to the
-    spectrum [1]_. Spectra through sine tapers, averaged over the edges, are fitted by floor and Palasantzas
-    spectrum together, with the likelihood of averaged periodograms [2]_. The model is compared in
-    the form that the measurement gives it: windowed, aliased by the rows, without a straight line.
-    The unbiased variance is the measured one less
-    that of the floor [3]_, both put right for what the straight line took. Standard deviations are
-    those of that estimator (Fisher information and the covariance of the windowed spectrum) for as many
-    independent edges as there are.
+    spectrum [1]_. Spectra through sine tapers, averaged over the edges, are fitted by floor and
+    Palasantzas spectrum together, with the likelihood of averaged periodograms [2]_. The model is
+    compared in the form that the measurement gives it: windowed, aliased by the rows, without a
+    straight line. The unbiased variance is the measured one less that of the floor [3]_, both put
+    right for what the straight line took. Standard deviations are those of that estimator (Fisher
+    information and the covariance of the windowed spectrum) for as many independent edges as
+    there are.
 
     Parameters
     ----------
@@ -124,6 +125,7 @@ def fit_roughness(
     common
         Whether to take out what the edges of all lines do together in a row, which is the scan's
         jitter and not the specimen's. It takes two lines.
+
     Returns
     -------
     Roughness
@@ -166,8 +168,11 @@ def fit_roughness(
     if positions.shape[0] % sides:
         raise UsageError(f"{positions.shape[0]} edges were given as pairs: give an even number.")
     left = _without_line(positions)
-    if not left.any():
-        raise EverhartError("All edges are straight lines: there is no roughness to be measured.")
+    if float(np.mean(left**2)) < (_STRAIGHT * dy) ** 2:
+        raise EverhartError(
+            "All edges are straight lines, as in a drawing: there is no roughness to be measured; "
+            "give an image, or edges of one."
+        )
     tapers = make_tapers(positions.shape[1])
     spectrum = _Spectrum.make(left, tapers, dy, sides, common)
     model = _Model(tapers, dy)
@@ -229,7 +234,7 @@ class _Model:
 
     def __init__(self, tapers: Tapers, dy: float) -> None:
         self.tapers, self.dy = tapers, dy
-        self.lag = np.arange(tapers.n) * dy
+        self.lag: Float = np.arange(tapers.n, dtype=np.float64) * dy
         self.white = np.zeros(tapers.n)
         self.white[0] = 1.0
         self.floor = tapers.expected(self.white, dy)
@@ -368,8 +373,9 @@ def _measured(spectrum: _Spectrum, model: _Model) -> Roughness:
 def _uncertainty(slopes: Float, together: Float) -> tuple[Float, Float]:
     """Return the covariance of the parameters for one edge, and what moves them.
 
-    The latter is the change of the parameters, ``(4, bins)``, for a relative deviation of the spectrum
-    in each bin. The former is not the inverse of the information: bins are not independent.
+    The latter is the change of the parameters, ``(4, bins)``, for a relative deviation of the
+    spectrum in each bin. The former is not the inverse of the information: bins are not
+    independent.
     """
     information = slopes @ slopes.T
     scale = np.sqrt(np.maximum(np.diag(information), 1e-12))
