@@ -30,6 +30,7 @@ Float = NDArray[np.float64]
 
 _SHORTEST_WAVE_PX = 6.0  # of the contour's harmonics
 _ORDERS = (3, 24)
+_NOISE_PX = 1024
 _CORRELATED = 0.15  # of neighbouring pixels, for noise that is not white
 # Parts of an image of whole grey levels that may be at the ends of the scale.
 _WHITE = 0.1
@@ -312,7 +313,10 @@ def _correlation(pixels: NDArray[Any]) -> Float | None:
     """
     from everhart.noise import estimate_noise
 
-    correlation = estimate_noise(pixels).correlation
+    # A part is enough for one correlation, and quick.
+    top, left = (max(n - _NOISE_PX, 0) // 2 for n in pixels.shape)
+    part = pixels[top : top + _NOISE_PX, left : left + _NOISE_PX]
+    correlation = estimate_noise(part).correlation
     middle = correlation.shape[0] // 2
     next_to_it = max(correlation[middle, middle + 1], correlation[middle + 1, middle])
     # What does not end within the map is structure: of an image without noise.
