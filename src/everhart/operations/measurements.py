@@ -17,7 +17,7 @@ from everhart.errors import UsageError
 from everhart.micrograph import Micrograph
 from everhart.operations.base import Operation, Outcome, Parameters, Run
 
-__all__ = ["MEASUREMENTS", "PREFIX", "HolesParameters", "MeasureParameters"]
+__all__ = ["MEASUREMENTS", "PREFIX", "HolesParameters", "LinesParameters", "MeasureParameters"]
 
 PREFIX: Final = "measure-"
 """What the names of these operations begin with; the kind follows."""
@@ -76,6 +76,19 @@ class HolesParameters(MeasureParameters):
     ] = None
 
 
+class LinesParameters(MeasureParameters):
+    """Parameters of ``measure-lines``."""
+
+    direction: Annotated[
+        Literal["auto", "vertical", "horizontal"],
+        Field(description="Which way the lines run; auto finds it."),
+    ] = "auto"
+    polarity: Annotated[
+        Literal["bright", "dark"],
+        Field(description="Whether lines are brighter or darker than the spaces between them."),
+    ] = "bright"
+
+
 def _measurement(
     kind: str, summary: str, parameters: type[MeasureParameters], roles: tuple[str, ...] = ()
 ) -> Operation[MeasureParameters]:
@@ -113,6 +126,11 @@ MEASUREMENTS: Final = (
         "holes",
         "Measure holes: position, CD, ellipticity, roughness, and the lattice that they make.",
         HolesParameters,
+    ),
+    _measurement(
+        "lines",
+        "Measure lines: CD, pitch, LWR and LER without the noise of finding edges.",
+        LinesParameters,
     ),
 )
 """The operations ``measure-KIND``, in the order of the help."""
