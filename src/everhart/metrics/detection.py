@@ -151,7 +151,10 @@ def contrast_found(
 
 
 def lost_and_gained(
-    found: pd.DataFrame, raw: pd.DataFrame, observer: str, by: Sequence[str] = ()
+    found: pd.DataFrame,
+    raw: pd.DataFrame,
+    observer: str,
+    by: Sequence[str] = ("radius_px", "contrast"),
 ) -> pd.DataFrame:
     """Compare what is found behind a method with what is found in the raw images, pairwise.
 
@@ -162,12 +165,12 @@ def lost_and_gained(
     observer
         One of ``OBSERVERS``.
     by
-        Columns to tell apart besides radius and contrast.
+        Columns to tell apart: few of them make groups that are large enough to show a loss.
 
     Returns
     -------
     DataFrame
-        Columns `by`, ``radius_px``, ``contrast``, ``lost`` (found raw and not behind the
+        Columns `by`, ``lost`` (found raw and not behind the
         method), ``gained``, ``defects``, and ``p_lost``: how likely at least so many of the
         discordant ones would be losses if the method changed nothing (one-sided sign test [1]_).
 
@@ -183,8 +186,9 @@ def lost_and_gained(
     """
     from scipy.stats import binom
 
-    keys = [*by, "radius_px", "contrast"]
-    if len(found) != len(raw) or not (found[keys].to_numpy() == raw[keys].to_numpy()).all():
+    keys = list(by)
+    same = [*keys, "image", "y_px", "x_px", "radius_px", "contrast"]
+    if len(found) != len(raw) or not (found[same].to_numpy() == raw[same].to_numpy()).all():
         raise UsageError(
             "Tables of different defects were given: give the same trials in the same order."
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -57,8 +58,9 @@ def figures_of(scores: Scores, raw: str) -> dict[str, Any]:
                 for radius, group in pooled.groupby("radius_px")
                 if (figure := _needed(group))
             ]
-            change = lost_and_gained(table, found[raw], observer, by=["scene"])
-            changes.append(change.assign(method=method, observer=observer))
+            for by in (["scene", "radius_px"], ["scene", "radius_px", "contrast"]):
+                change = lost_and_gained(table, found[raw], observer, by=by)
+                changes.append(change.assign(method=method, observer=observer))
         kept.append(kept_contrast(everything[method]).assign(method=method))
         blobs.append(invented_blobs(everything[method], everything[raw]).assign(method=method))
     frames = {"rates": rates, "kept": kept, "blobs": blobs, "changes": changes}
@@ -66,6 +68,9 @@ def figures_of(scores: Scores, raw: str) -> dict[str, Any]:
         name: pd.concat(parts, ignore_index=True).to_dict("records")
         for name, parts in frames.items()
     }
+    for change in record["changes"]:
+        if np.isnan(change["contrast"]):
+            change["contrast"] = None  # all contrasts together
     record["contrast_for_90_percent"] = needed
     record["defects"] = len(found[raw])
     record["area_without_defects_mpx"] = sum(s.area_mpx for s in everything[raw])
@@ -108,9 +113,9 @@ def markdown(study: DefectStudy, record: Mapping[str, Any]) -> str:
     text += "\n## Contrast kept, in percent\n\nFaint: the lower half of the contrasts.\n\n"
     text += _kept_table(record, methods)
     text += (
-        "\n## Found less often than in the raw image\n\nCells (scene, radius, contrast) where the "
-        f"losses are too many for chance (p < {_SIGNIFICANT:g}), and the defects lost and gained "
-        "overall.\n\n"
+        "\n## Found less often than in the raw image\n\nGroups of one scene and radius (all "
+        "contrasts) / of one contrast besides where the losses are too many for chance "
+        f"(p < {_SIGNIFICANT:g}), and the defects lost and gained overall.\n\n"
     )
     text += _changes_table(record, methods)
     text += (
@@ -184,8 +189,12 @@ def _changes_table(record: Mapping[str, Any], methods: Sequence[str]) -> str:
         row = [method]
         for observer in OBSERVERS:
             own = table[(table["method"] == method) & (table["observer"] == observer)]
-            lowered = int((own["p_lost"] < _SIGNIFICANT).sum())
-            row.append(f"{lowered} of {len(own)}; -{own['lost'].sum()} +{own['gained'].sum()}")
+            groups = own[own["contrast"].isna()]
+            lowered = [
+                f"{(part['p_lost'] < _SIGNIFICANT).sum()} of {len(part)}"
+                for part in (groups, own[own["contrast"].notna()])
+            ]
+            row.append(f"{' / '.join(lowered)}; -{groups['lost'].sum()} +{groups['gained'].sum()}")
         rows.append(row)
     return _lines(["method", *OBSERVERS], rows)
 
@@ -205,11 +214,11 @@ def _blobs_table(record: Mapping[str, Any], methods: Sequence[str]) -> str:
             " / ".join(cell(own.loc[changing, s]) for changing in (False, True)) for s in sizes
         ]
         rows.append([method, *shown, _verdict(record, method)])
-    return _lines(["method", *(f"sigma {s:g} px" for s in sizes), "may be recommended"], rows)
+    return _lines(["method", *(f"sigma {s:g} px" for s in sizes), "verdict"], rows)
 
 
 def _verdict(record: Mapping[str, Any], method: str) -> str:
-    """Say whether a method makes up no more than raw and hides nothing from a practical tool."""
+    """Say whether a method makes up more than raw, or hides something from a practical tool."""
     invents = any(r["more"] for r in record["blobs"] if r["method"] == method)
     hides = any(
         r["p_lost"] < _SIGNIFICANT
@@ -217,12 +226,13 @@ def _verdict(record: Mapping[str, Any], method: str) -> str:
         if r["method"] == method and r["observer"] in _PRACTICAL
     )
     reasons = ["invents"] * invents + ["hides"] * hides
-    return "no: " + ", ".join(reasons) if reasons else "yes"
+    return ", ".join(reasons) or "no harm shown"
 
 
 def write_curve(record: Mapping[str, Any], path: Path) -> None:
     """Draw the detection rate against the contrast, a panel an observer and size."""
     from matplotlib.figure import Figure
+    from PIL import Image
 
     table = pd.DataFrame(record["rates"])
     methods = list(dict.fromkeys(table["method"]))
@@ -248,8 +258,12 @@ def write_curve(record: Mapping[str, Any], path: Path) -> None:
     for axes in panels[:, 0]:
         axes.set_ylabel("found, %")
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside right upper", fontsize=9)
+    drawn = BytesIO()
+    figure.savefig(drawn, format="png")
+    # A few colours do for lines, and make the file small enough for a page.
+    few = Image.open(drawn).convert("RGB").quantize(64)
     with atomic_path(path, overwrite=True) as temporary:
-        figure.savefig(temporary, format="png")
+        few.save(temporary, format="PNG", optimize=True)
 
 
 def _style(number: int, method: str) -> dict[str, Any]:
