@@ -19,7 +19,7 @@ Labels = NDArray[np.int32]
 Mask = NDArray[np.bool_]
 
 _SMOOTHING_PX = (1.0, 1.5, 2.0, 3.0, 4.0)
-_CLEAR = 6.0  # distance of the classes, in standard deviations of the smoothed noise
+_CLEAR = 7.0  # distance of the classes, in standard deviations of the smoothed noise
 _Z = 4.5  # of a pixel over the background
 _Z_PEAK = 7.0  # of a particle's brightest pixel
 _NECK = 0.82  # of the smaller inscribed radius: a wider one is no neck
@@ -90,7 +90,7 @@ def segment(values: Image, noise: NoiseEstimate, smallest_px: float) -> Regions:
     """Find particles that are brighter than their background.
 
     The image is smoothed no more than its measured noise asks for: until Otsu's classes are
-    apart by 6 standard deviations of what noise is left. The background is the local mean
+    apart by 7 standard deviations of what noise is left. The background is the local mean
     of what is below a threshold of 4.5 standard deviations of the background's own scatter; a particle
     is what is above it and reaches 7. So particles that are fainter than others are found
     too.
@@ -116,23 +116,25 @@ def segment(values: Image, noise: NoiseEstimate, smallest_px: float) -> Regions:
     """
     from scipy.ndimage import binary_fill_holes
 
+    bright = cv2.GaussianBlur(values, (0, 0), 2.0)
+    white = _white_noise(values, bright > _otsu(bright), noise)
     for size in _SMOOTHING_PX:
         smooth = cv2.GaussianBlur(values, (0, 0), size)
         # What a Gaussian leaves of noise whose spectrum is flat over its pass band.
-        left = noise.low_frequency_sigma / (2 * np.sqrt(np.pi) * size)
+        left = white / (2 * np.sqrt(np.pi) * size)
         left = max(left, 1e-6 * float(np.ptp(smooth)))
         threshold = _otsu(smooth)
         bright = smooth > threshold
         low, high = float(np.median(smooth[~bright])), float(np.median(smooth[bright]))
         if high - low > _CLEAR * left:
             break
-    else:
+    if high - low <= _Z_PEAK * left:
         # Few particles among much background are no class of their own.
         low = float(np.median(smooth))
         bright = smooth > low + _Z_PEAK * left
         if np.count_nonzero(bright) < 0.25 * np.pi * smallest_px**2:
             raise EverhartError(
-                f"No particles were found: nothing stands out of the noise ({noise.sigma:.3g} grey "
+                f"No particles were found: nothing stands out of the noise ({white:.3g} grey "
                 "levels) by 7 standard deviations; average more frames or denoise the image, or "
                 "give labels."
             )
@@ -168,6 +170,28 @@ def segment(values: Image, noise: NoiseEstimate, smallest_px: float) -> Regions:
     small[0] = False
     labels[small[labels]] = 0
     return Regions(labels, smooth, background, size, left, contrast)
+
+
+def _white_noise(values: Image, bright: Mask, noise: NoiseEstimate) -> float:
+    """Return the standard deviation of white noise as strong as that of the image, at edges.
+
+    The mean of the variances within both classes, by second differences along the axis where
+    noise is whiter. A line of variance over grey level fails where the background is clipped to black.
+    """
+    axis = 0 if abs(noise.correlation_along("y")[1]) <= abs(noise.correlation_along("x")[1]) else 1
+    rho = noise.correlation_along("xy"[1 - axis])
+    second = np.diff(values, 2, axis=axis)
+    passed = max(float(6 - 8 * rho[1] + 2 * rho[2]), 0.2)
+    kernel = np.ones((7, 7), np.uint8)
+    variances = []
+    for mask in (bright, ~bright):
+        deep = cv2.erode(mask.astype(np.uint8), kernel, borderValue=0) > 0
+        deep = deep[1:-1] if axis == 0 else deep[:, 1:-1]
+        if np.count_nonzero(deep) >= 200:
+            variances.append(float(np.mean(second[deep] ** 2)) / passed)
+    if not variances:
+        return noise.low_frequency_sigma
+    return float(np.sqrt(np.mean(variances) * max(float(noise.correlation.sum()), 0.1)))
 
 
 def _otsu(values: Image) -> float:

@@ -11,13 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 from everhart._callable_room import make_callable
 from everhart.errors import EverhartError, UsageError, unknown_name
 from everhart.measure._segmentation import Labels, Regions, find_polarity, segment
-from everhart.measure._shape import resampled, shape_with_noise
+from everhart.measure._shape import resampled, shape_of, shape_with_noise
 from everhart.measure.distribution import size_distribution
+from everhart.measure.edges import sample_rays, steepest
 from everhart.measure.result import Measurement, Outline
 from everhart.measure.units import Unit, UnitName, unit_of
 from everhart.micrograph import Micrograph, field_of
 from everhart.noise.estimate import clipping, estimate_noise
-from everhart.noise.model import NoiseEstimate
 
 __all__ = ["particles"]
 
@@ -25,6 +25,7 @@ Float = NDArray[np.float64]
 
 _SMALLEST = 16
 _CLIPPED = 0.5
+_RIM_PX = (1.0, 2.0)  # inside of the blurred edge, and width of the rim
 _QUANTISATION = 1 / np.sqrt(12)
 
 
@@ -147,18 +148,18 @@ def _segmented(
     noise = estimate_noise(pixels)
     sign = 1.0 if polarity == "bright" else -1.0
     regions = segment(np.float32(sign) * values, noise, smallest)
-    rows, outlines = _outlined(regions, noise, sign, size)
+    rows, outlines = _outlined(regions, sign, size)
     about = {
         "polarity": polarity,
-        "edge_convention": "half of the way from the background to the level near the edge",
-        "noise_sigma": noise.sigma,
+        "edge_convention": "steepest place of the edge profile, common to all particles of the image",
+        "noise_sigma": regions.noise * 2 * np.sqrt(np.pi) * regions.smoothing_px,
         "smoothing_px": regions.smoothing_px,
     }
     return rows, outlines, about
 
 
 def _outlined(
-    regions: Regions, noise: NoiseEstimate, sign: float, size: Unit
+    regions: Regions, sign: float, size: Unit
 ) -> tuple[list[dict[str, Any]], list[Float]]:
     """Find the outline of each region, and its shape."""
     from scipy.ndimage import find_objects
@@ -169,14 +170,14 @@ def _outlined(
     wide = expand_labels(labels, 3)
     touching = _touching(labels, 2)
     rng = np.random.default_rng(0)
-    rows, outlines = [], []
+    traced = []
     for value, box in enumerate(find_objects(wide), start=1):
         if box is None:
             continue
         own = labels[box] == value
         if not own.any():
             continue
-        level, base = _levels(smooth[box], background[box], own, regions.smoothing_px)
+        level, deep, base = _levels(smooth[box], background[box], own, regions.smoothing_px)
         threshold = (level + base) / 2
         # Beyond the region as far below the threshold as the particle is above it.
         seen = np.where(wide[box] == value, smooth[box] - threshold, base - threshold)
@@ -189,31 +190,84 @@ def _outlined(
             np.clip(at_x, 0, own.shape[1] - 1),
         )
         steep = max(float(np.median(slope[box][inside])), 1e-12)
-        grey = float(np.sqrt(noise.variance_at(sign * threshold)))
-        ratio = grey / noise.sigma if noise.sigma > 0 else 0.0
-        edge = regions.noise * ratio / steep
-        # A Gaussian filter moves a curved edge inwards, to first order by this.
-        radius = float(np.sqrt(max(np.count_nonzero(own), 1) / np.pi))
-        outline = _moved_out(outline, regions.smoothing_px**2 / (2 * radius))
+        edge = regions.noise / steep
         outline += [box[0].start, box[1].start]
-        row = _row(outline, edge, regions.smoothing_px, size, labels.shape, rng)
-        row["contrast"] = sign * (level - base)
-        row["touching"] = bool(value in touching)
+        doubt = 0.25 * abs(level - deep) / steep
+        traced.append((outline, edge, doubt, sign * (level - base), bool(value in touching)))
+    # Where the level changes towards the edge (a bright rim), half of the way is not the edge.
+    # Where the mean profile across it is steepest tells, for all particles of the image together.
+    offsets = np.array([_steepest_offset(smooth, t[0]) for t in traced])
+    known = offsets[np.isfinite(offsets)]
+    offset = float(np.median(known)) if known.size else 0.0
+    spread = 1.4826 * float(np.median(np.abs(known - offset))) if known.size else 0.0
+    rows, outlines = [], []
+    for outline, edge, doubt, contrast, near in traced:
+        # A Gaussian filter moves a curved edge inwards, to first order by this.
+        radius = float(np.sqrt(max(float(shape_of(outline).area), 1.0) / np.pi))
+        moved = _moved_out(outline, offset + regions.smoothing_px**2 / (2 * radius))
+        row = _row(moved, edge, regions.smoothing_px, size, labels.shape, rng)
+        row["contrast"], row["touching"] = contrast, near
+        # Each particle may have another rim.
+        _add_doubt(row, float(np.hypot(doubt, spread)), size)
         rows.append(row)
-        outlines.append(outline)
+        outlines.append(moved)
     return rows, outlines
+
+
+def _steepest_offset(smooth: NDArray[Any], outline: Float) -> float:
+    """Return how far outside of the outline the mean profile across it is steepest, in pixels.
+
+    Around the outline without its ripple: around one that follows the noise, the mean
+    profile would be steepest on it.
+    """
+    from scipy.ndimage import gaussian_filter1d
+
+    course = gaussian_filter1d(outline, len(outline) / 24, axis=0, mode="wrap")
+    grown = np.sqrt(float(shape_of(outline).area) / max(float(shape_of(course).area), 1e-30))
+    middle = course.mean(axis=0)
+    course = middle + grown * (course - middle)
+    reach = np.arange(-3.0, 3.01, 0.25)
+    near = np.stack([_moved_out(course, float(d)) for d in reach], axis=1)
+    low, high = near.min(axis=(0, 1)), near.max(axis=(0, 1))
+    if (low < 0).any() or high[0] > smooth.shape[0] - 1 or high[1] > smooth.shape[1] - 1:
+        return float("nan")
+    # OpenCV maps fewer than 32767 rows.
+    near = near[:: len(near) // 16_000 + 1]
+    mean = sample_rays(np.asarray(smooth, np.float32), near[..., 0], near[..., 1]).mean(axis=0)
+    position, slope = steepest(-mean[None], 0.25)
+    return float(position[0] - 3.0) if slope[0] > 0 else float("nan")
+
+
+def _add_doubt(row: dict[str, Any], doubt: float, size: Unit) -> None:
+    """Add what is not known of the edge's place, in pixels, to the errors of sizes."""
+    name = size.name
+    step = doubt * float(np.sqrt(size.y * size.x))
+    around = np.pi * row[f"diameter_{name}"]
+    for key, scale in (
+        (f"diameter_sd_{name}", 2.0),
+        (f"major_sd_{name}", 2.0),
+        (f"minor_sd_{name}", 2.0),
+        (f"area_sd_{name}2", around),
+    ):
+        row[key] = float(np.hypot(row[key], scale * step))
 
 
 def _levels(
     smooth: NDArray[Any], background: NDArray[Any], own: NDArray[np.bool_], blur: float
-) -> tuple[float, float]:
-    """Return a particle's grey level near its edge, and that of its background."""
+) -> tuple[float, float, float]:
+    """Return a particle's grey level near its edge, further inside, and of its background."""
     depth = cv2.distanceTransform(
         np.pad(own, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
     )[1:-1, 1:-1]
-    band = (depth > 1.5 * blur + 1) & (depth < 1.5 * blur + 4)
-    level = np.median(smooth[band]) if band.sum() >= 8 else smooth[own].max()
-    return float(level), float(np.median(background[own]))
+    start = blur + _RIM_PX[0]
+    base = float(np.median(background[own]))
+    near = (depth > start) & (depth <= start + _RIM_PX[1])
+    if near.sum() < 8:
+        level = float(smooth[own].max())
+        return level, level, base
+    inner = (depth > start + _RIM_PX[1]) & (depth <= start + 2 * _RIM_PX[1])
+    level = float(np.median(smooth[near]))
+    return level, float(np.median(smooth[inner])) if inner.sum() >= 8 else level, base
 
 
 def _outer_contour(seen: NDArray[Any]) -> Float | None:
