@@ -139,6 +139,37 @@ def test_json_is_plain(with_reference: Comparison):
     assert set(record["figures"]) >= {"psnr_db", "ssim", "ms_ssim"}
 
 
+def test_metrics_of_features_are_in_the_json_and_the_main_ones_in_the_text(
+    with_reference: Comparison,
+):
+    (image,) = with_reference.images
+    more = {"fsim_full_resolution", "gmsd", "edge_preservation_index", "uiq", "cnr"}
+    for result in image.results:
+        assert set(result.figures) >= {"fsim", "edge_figure_of_merit", *more}
+    rows = {row["method"]: row for row in with_reference.to_dict()["images"][0]["methods"]}
+    for key in ("fsim", "edge_preservation_index", "uiq", "cnr"):
+        assert rows["tv"][key] > rows["noisy"][key]
+    # Edges as strong as these are where they were before and after.
+    assert 0.9 < rows["noisy"]["edge_figure_of_merit"] < 1
+    assert rows["tv"]["gmsd"] < rows["noisy"]["gmsd"]
+    # 220 px a side are few enough: nothing is averaged.
+    assert rows["tv"]["fsim"] == rows["tv"]["fsim_full_resolution"]
+    head = with_reference.summary().splitlines()[0]
+    assert "FSIM  Edges" in head
+    assert "GMSD" not in head
+
+
+def test_figures_that_a_reference_does_not_allow_are_left_out():
+    from everhart.report.figures import against_reference
+
+    plane, small = np.full((40, 40), 3, np.float32), np.zeros((10, 40), np.float32)
+    assert "cnr" not in against_reference(plane, plane, data_range=255)
+    assert set(against_reference(small, small, data_range=255)) == {"psnr_db", "affine_psnr_db"}
+    broken = plane.copy()
+    broken[3, 3] = np.nan
+    assert "fsim" not in against_reference(broken, plane, data_range=255)
+
+
 def test_identical_images_give_no_json_infinity(specimen, tmp_path: Path):
     flat = np.full((64, 64), 7, np.uint8)
     comparison = compare(flat, ["median"], reference=flat, alignment="shift")

@@ -74,6 +74,24 @@ def test_page_states_how_the_figures_came_about(with_reference: Comparison):
         assert said in words
 
 
+def test_first_table_is_short_and_the_rest_opens(with_reference: Comparison):
+    text = render_html(with_reference)
+    (first,) = re.findall(r'<table class="figures" id="image-0-table">.*?</table>', text, re.S)
+    (more,) = re.findall(r'<details class="more">.*?</details>', text, re.S)
+    for title in ("PSNR", "SSIM", "MS-SSIM", "FSIM", "Edges"):
+        assert re.search(rf">{title}( <small>dB</small>)?</button>", first)
+    for title in ("FSIM, full", "GMSD", "EPI", "UIQ", "CNR"):
+        assert f">{title}<" in more
+        assert f">{title}<" not in first
+    assert 'id="image-0-table-more"' in more
+    assert more.count('class="number best"') == 4  # no method is best by CNR
+    assert "Universal quality index" in Page(text).text
+
+
+def test_page_without_a_reference_has_no_more_figures(noisy):
+    assert 'class="more"' not in render_html(compare(noisy, ["median"]))
+
+
 def test_names_are_text(noisy):
     evil = '<img src=x onerror="alert(1)"></script><script>alert(2)</script>.tif'
     comparison = compare(noisy, ["median"])

@@ -230,7 +230,8 @@ class Comparison:
     def summary(self) -> str:
         """Return the table of (mean) figures as text."""
         means = self.mean_values()
-        keys = [key for key in FIGURES if any(key in values for values in means.values())]
+        having = {key for values in means.values() for key in values}
+        keys = [key for key, figure in FIGURES.items() if key in having and figure.main]
         heads = ["method", *(_head(key) for key in keys)]
         rows = [
             [name, *(format_value(key, values.get(key)) for key in keys)]

@@ -176,11 +176,12 @@ def _overall(compared: DatasetComparison, names: list[str]) -> dict[str, Any]:
         means[row["method"]][row["figure"]] = row["mean"]
         spread[row["method"], row["figure"]] = row["sd"]
     view = figures_table(means)
-    for line in view["rows"]:
-        for cell, column in zip(line["cells"], view["columns"], strict=True):
-            sd = spread.get((line["name"], column["key"]), np.nan)
-            if cell["text"] and np.isfinite(sd):
-                cell["text"] += f" ± {format_value(column['key'], sd)}"
+    for table in filter(None, (view, view["more"])):
+        for line in table["rows"]:
+            for cell, column in zip(line["cells"], table["columns"], strict=True):
+                sd = spread.get((line["name"], column["key"]), np.nan)
+                if cell["text"] and np.isfinite(sd):
+                    cell["text"] += f" ± {format_value(column['key'], sd)}"
     return view
 
 

@@ -211,7 +211,7 @@ class DatasetComparison:
     def summary(self) -> str:
         """Return the overall table as text, with the verdict before it."""
         having = set(self.overall["figure"])
-        keys = [key for key in FIGURES if key in having]
+        keys = [key for key, figure in FIGURES.items() if key in having and figure.main]
         heads = ["method", "n"]
         heads += [f"{FIGURES[key].title.strip()} {FIGURES[key].unit}".strip() for key in keys]
         rows = []

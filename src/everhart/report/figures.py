@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from everhart.errors import EverhartError
 
 if TYPE_CHECKING:
     from everhart.metrics import LeftOutError
@@ -43,6 +46,8 @@ class Figure:
         ``"high"``, ``"low"``, ``"zero"`` (nearest to 0) or ``""`` where none is better.
     words
         What it is and how to read it.
+    main
+        Whether it stands in the first table; else in one that is opened, and in JSON and CSV.
     """
 
     key: str
@@ -51,6 +56,7 @@ class Figure:
     digits: int
     best: str
     words: str
+    main: bool = True
 
     def merit(self, value: float) -> float:
         """Return a number that is larger the better; minus infinity for NaN."""
@@ -96,6 +102,76 @@ FIGURES: Final[dict[str, Figure]] = {
             3,
             "high",
             "Structural similarity over several scales: closer to what an eye sees at a distance.",
+        ),
+        Figure(
+            "fsim",
+            "FSIM",
+            "",
+            3,
+            "high",
+            "Feature similarity: whether lines and edges stand out in the same places, with the "
+            "same gradients; 1 for equal pictures. The shorter side is averaged to about 256 "
+            "pixels first, as the paper has it, so what is finer does not count.",
+        ),
+        Figure(
+            "edge_figure_of_merit",
+            "Edges",
+            "",
+            3,
+            "high",
+            "Pratt's figure of merit: the share of edges that are where the reference has them, "
+            "less for each pixel of distance; edges that faded and edges made of noise lower it.",
+        ),
+        Figure(
+            "fsim_full_resolution",
+            "FSIM, full",
+            "",
+            3,
+            "high",
+            "Feature similarity without averaging pixels first: the finest detail, and noise, "
+            "count.",
+            main=False,
+        ),
+        Figure(
+            "gmsd",
+            "GMSD",
+            "",
+            4,
+            "low",
+            "Gradient magnitude similarity deviation: how unevenly the gradients are kept; 0 for "
+            "equal pictures. An error that is the same everywhere hardly shows.",
+            main=False,
+        ),
+        Figure(
+            "edge_preservation_index",
+            "EPI",
+            "",
+            3,
+            "high",
+            "Edge preservation index: correlation of the Laplacians, which sees the finest detail "
+            "and noise most; the reference's own noise bounds it.",
+            main=False,
+        ),
+        Figure(
+            "uiq",
+            "UIQ",
+            "",
+            3,
+            "high",
+            "Universal quality index: SSIM without its constants, in windows of 8 x 8 pixels. "
+            "Planes count as much as structure, and any noise in a plane is a 0 there.",
+            main=False,
+        ),
+        Figure(
+            "cnr",
+            "CNR",
+            "",
+            2,
+            "",
+            "Contrast to noise between the dark and the bright region, which are found in the "
+            "reference by a threshold and lose their borders. Blur raises it, hence nothing is "
+            "marked as best.",
+            main=False,
         ),
         Figure(
             "frames_place",
@@ -252,6 +328,29 @@ def against_reference(
     if min(picture.shape) >= 11:
         found["ssim"] = metrics.ssim(picture, reference, data_range=data_range)
         found["ms_ssim"] = metrics.ms_ssim(picture, reference, data_range=data_range)
+        found |= _of_features(picture, reference, data_range=data_range)
+    return found
+
+
+def _of_features(picture: Float32, reference: Float32, *, data_range: float) -> dict[str, float]:
+    from everhart import metrics
+
+    if not (np.isfinite(picture).all() and np.isfinite(reference).all()):
+        return {}
+    fsim = metrics.fsim(picture, reference, data_range=data_range)
+    binned = metrics.fsim_binning(picture.shape) > 1
+    found = {
+        "fsim": fsim,
+        "edge_figure_of_merit": metrics.edge_figure_of_merit(picture, reference),
+        "fsim_full_resolution": metrics.fsim(picture, reference, data_range=data_range, binning=1)
+        if binned
+        else fsim,
+        "gmsd": metrics.gmsd(picture, reference, data_range=data_range),
+        "edge_preservation_index": metrics.edge_preservation_index(picture, reference),
+        "uiq": metrics.uiq(picture, reference),
+    }
+    with contextlib.suppress(EverhartError):  # many specimens have no two regions
+        found["cnr"] = metrics.cnr(picture, reference=reference)
     return found
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from everhart.metrics import fsim_binning
 from everhart.report.comparison import (
     NOISY,
     Alignment,
@@ -59,7 +60,7 @@ def render_html(comparison: Comparison) -> str:
     several = len(comparison.images) > 1
     detail_px = MAX_DETAIL_PX if len(comparison.images) <= _FEW else MAX_DETAIL_PX // 2
     images = [_image_view(image, index, detail_px) for index, image in enumerate(comparison.images)]
-    used = {column["key"] for image in images for column in image["table"]["columns"]}
+    used = {key for image in comparison.images for result in image.results for key in result.values}
     page = environment().get_template("comparison.html")
     return page.render(
         title=_title(comparison),
@@ -196,15 +197,24 @@ def _level(value: float) -> str:
 
 
 def figures_table(by_method: dict[str, dict[str, float]]) -> dict[str, Any]:
-    """Return columns and rows of a table of figures, the best of each column marked."""
-    having = {key for values in by_method.values() for key in values}
+    """Return columns and rows of a table of figures, the best of each column marked.
+
+    ``more`` in it is the table of the figures that are not shown at first, or None.
+    """
+    having = {key for values in by_method.values() for key in values} & FIGURES.keys()
+    main = {key for key in having if FIGURES[key].main}
+    more = _one_table(by_method, having - main) if having - main else None
+    return {**_one_table(by_method, main), "more": more}
+
+
+def _one_table(by_method: dict[str, dict[str, float]], having: set[str]) -> dict[str, Any]:
     columns = [
         {"key": key, "title": figure.title, "unit": figure.unit, "words": figure.words}
         for key, figure in FIGURES.items()
         if key in having
     ]
     best = {}
-    for key in having & FIGURES.keys():
+    for key in having:
         merits = {
             name: FIGURES[key].merit(values.get(key, np.nan))
             for name, values in by_method.items()
@@ -328,6 +338,9 @@ def _notes(image: ImageComparison) -> list[str]:
             if image.ms_ssim_scales == 5
             else f"MS-SSIM over {image.ms_ssim_scales} scales instead of 5: the image is small."
         )
+    binning = fsim_binning(image.reference.shape) if image.reference is not None else 1
+    if binning > 1:
+        notes.append(f"FSIM on means of {binning} x {binning} pixels.")
     if frames is not None:
         notes.append(_frames_words(frames))
     return notes
