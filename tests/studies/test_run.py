@@ -50,7 +50,7 @@ def test_a_study_trains_once_and_goes_on(tmp_path: Path) -> None:
     again = run_study(second, SMALLEST, tmp_path, seeds=1, progress=lambda _: None)
     assert models[0].stat().st_mtime_ns == stamp
     assert again["figures"][1]["training_cpu_s"] == record["figures"][1]["training_cpu_s"]
-    for key in ("psnr_db", "ssim", "failure_percent", "hough_failure_percent"):
+    for key in ("psnr_db", "affine_psnr_db", "ssim", "failure_percent", "hough_failure_percent"):
         assert again["figures"][1]["figures"]["normal"][key] == trained[key]
     # What is done is not done again, and said as it was.
     said: list[str] = []

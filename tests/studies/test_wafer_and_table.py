@@ -63,6 +63,7 @@ def test_a_wafer_is_made_once(wafer_folder: Path) -> None:
 def _cell(row: str, seed: int, db: float, failures: float) -> dict[str, Any]:
     figures = {"psnr_db": db, "ssim": 0.5, "failure_percent": failures, "false_circles": 0.0}
     figures |= {"hough_failure_percent": failures, "hough_false_circles": 0.0}
+    figures["affine_psnr_db"] = db + 0.5
     images = {"normal": figures, "different A": figures, "different B": {**figures}}
     images["different B"] = {**figures, "psnr_db": db + 2}
     return {"row": row, "seed": seed, "training_cpu_s": 3.0, "figures": images}

@@ -1,5 +1,9 @@
 """The studies of the ReNIn paper, on a simulated wafer.
 
+Networks trained with input dropout see less light in training than at use, and give another gain and
+offset for it. Claims about them are therefore judged with grey levels matched (an affine fit to the
+truth), and plain PSNR stands beside in the tables.
+
 H. Bae, J. Byun, Y. Lee, T. Moon, "Efficient and robust SEM image denoising for wafer defect
 inspection": relaxed Noise2Noise (the target is a mean of several frames) with input dropout.
 
@@ -83,18 +87,18 @@ _TABLE_2 = Study(
         *_both("renin-random", "ReNIn, random ratio", _renin(**_RANDOM), 1 + _RELAXED),
     ],
     orderings=[
-        Ordering("renin", "n2n", "different psnr_db"),
-        Ordering("renin-fixed", "n2n-fixed", "different psnr_db", paper=5.99),
+        Ordering("renin", "n2n", "different affine_psnr_db"),
+        Ordering("renin-fixed", "n2n-fixed", "different affine_psnr_db", paper=5.99),
         Ordering("renin-fixed", "n2n-fixed", "different hough_failure_percent", paper=99.1),
-        Ordering("renin-random-fixed", "n2n-fixed", "different psnr_db"),
+        Ordering("renin-random-fixed", "n2n-fixed", "different affine_psnr_db"),
         Ordering("renin-random-fixed", "n2n-fixed", "different hough_failure_percent"),
-        Ordering("renin-random", "n2n", "different psnr_db"),
-        Ordering("renin", "supervised", "normal psnr_db", paper=-0.61, within=0.61),
-        Ordering("renin-random", "supervised", "normal psnr_db", within=0.61),
-        Ordering("renin-fixed", "supervised-fixed", "normal psnr_db", within=0.61),
-        Ordering("renin-random-fixed", "supervised-fixed", "normal psnr_db", within=0.61),
-        Ordering("n2n", "n2v", "normal psnr_db"),
-        Ordering("n2n", "fbi", "normal psnr_db"),
+        Ordering("renin-random", "n2n", "different affine_psnr_db"),
+        Ordering("renin", "supervised", "normal affine_psnr_db", paper=-0.61, within=0.61),
+        Ordering("renin-random", "supervised", "normal affine_psnr_db", within=0.61),
+        Ordering("renin-fixed", "supervised-fixed", "normal affine_psnr_db", within=0.61),
+        Ordering("renin-random-fixed", "supervised-fixed", "normal affine_psnr_db", within=0.61),
+        Ordering("n2n", "n2v", "normal affine_psnr_db"),
+        Ordering("n2n", "fbi", "normal affine_psnr_db"),
     ],
     pictures=(
         "noisy",
@@ -129,7 +133,7 @@ _TABLE_1 = Study(
             for place in range(1, 6)
         ),
     ],
-    orderings=[Ordering("input", f"d{p}", "different psnr_db") for p in range(1, 6)],
+    orderings=[Ordering("input", f"d{p}", "different affine_psnr_db") for p in range(1, 6)],
 )
 
 _TABLE_3 = Study(
@@ -147,8 +151,8 @@ _TABLE_3 = Study(
         *_both("f64", "F64 (supervised)", _SUPERVISED, 65),
     ],
     orderings=[
-        Ordering("f08", "f01", "normal psnr_db"),
-        Ordering("f08", "f64", "normal psnr_db", within=0.61),
+        Ordering("f08", "f01", "normal affine_psnr_db"),
+        Ordering("f08", "f64", "normal affine_psnr_db", within=0.61),
     ],
 )
 
@@ -173,7 +177,7 @@ _TABLE_4 = Study(
         )
     ],
     orderings=[
-        Ordering(f"renin-{network}", f"{other}-{network}", "different psnr_db")
+        Ordering(f"renin-{network}", f"{other}-{network}", "different affine_psnr_db")
         for network in ("unet", "fbi_net")
         for other in ("n2n", "dropout", "relaxed")
     ],
@@ -236,7 +240,7 @@ _RECIPE = Study(
         for name in ("random", "charbonnier", "adapted")
         for regime in ("", "-fixed")
         for other in ("renin", "rn2n")
-        for column in ("different psnr_db", "normal psnr_db")
+        for column in ("different affine_psnr_db", "normal affine_psnr_db")
     ],
 )
 
@@ -254,7 +258,8 @@ _FIG_9 = Study(
         for ratio in (0.0, 0.2, 0.4, 0.6, 0.8)
     ],
     orderings=[
-        Ordering("ratio-0.6", f"ratio-{r:g}", "different psnr_db") for r in (0.0, 0.2, 0.4, 0.8)
+        Ordering("ratio-0.6", f"ratio-{r:g}", "different affine_psnr_db")
+        for r in (0.0, 0.2, 0.4, 0.8)
     ],
 )
 
@@ -272,7 +277,7 @@ _FIG_10 = Study(
         for patch in (1, 2, 4, 8, 16, 32, 64)
     ],
     orderings=[
-        Ordering("patch-1", f"patch-{p}", "different psnr_db") for p in (2, 4, 8, 16, 32, 64)
+        Ordering("patch-1", f"patch-{p}", "different affine_psnr_db") for p in (2, 4, 8, 16, 32, 64)
     ],
 )
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from everhart.io.atomic import write_text
-from everhart.metrics import psnr, ssim
+from everhart.metrics import affine_psnr, psnr, ssim
 from everhart.studies.hough import hough_circles
 from everhart.studies.kept import kept_figures, kept_model, merge, training_cpu_s
 from everhart.studies.study import Progress, Row, Scale, Study
@@ -118,9 +118,11 @@ def _judge(denoise: Denoiser, image: TestImage, input_frames: int) -> dict[str, 
     seconds = time.process_time() - start
     found = failure_rate(circles(restored), image.holes)
     by_hough = failure_rate(hough_circles(restored, image.holes["diameter_px"]), image.holes)
+    values = restored.astype(np.float64)
     return {
-        "psnr_db": psnr(restored.astype(np.float64), clean, data_range=_DATA_RANGE),
-        "ssim": ssim(restored.astype(np.float64), clean, data_range=_DATA_RANGE),
+        "psnr_db": psnr(values, clean, data_range=_DATA_RANGE),
+        "affine_psnr_db": affine_psnr(values, clean, data_range=_DATA_RANGE),
+        "ssim": ssim(values, clean, data_range=_DATA_RANGE),
         "failure_percent": 100 * found.failure_rate,
         "false_circles": float(found.false_detections),
         "hough_failure_percent": 100 * by_hough.failure_rate,

@@ -37,6 +37,7 @@ _METRICS = {
 }
 _WAFER = (
     "psnr_db",
+    "affine_psnr_db",
     "ssim",
     "failure_percent",
     "false_circles",
