@@ -1,8 +1,8 @@
 """The studies of the ReNIn paper, on a simulated wafer.
 
-Networks trained with input dropout see less light in training than at use, and give another gain and
-offset for it. Claims about them are therefore judged with grey levels matched (an affine fit to the
-truth), and plain PSNR stands beside in the tables.
+Networks trained with input dropout see less light in training than at use, and give another
+gain and offset for it. Claims about them are therefore judged with grey levels matched (an affine
+fit to the truth), and plain PSNR stands beside in the tables.
 
 H. Bae, J. Byun, Y. Lee, T. Moon, "Efficient and robust SEM image denoising for wafer defect
 inspection": relaxed Noise2Noise (the target is a mean of several frames) with input dropout.
