@@ -13,7 +13,7 @@ __all__ = ["PatternEdge", "find_pattern_edges", "find_tilt", "profile_across"]
 Float = NDArray[np.float64]
 Image = NDArray[np.float32]
 
-_STEEPEST = 0.21  # slope of 12 degrees
+_STEEPEST = 0.27  # slope of 15 degrees
 _BLOCKS = 128
 _WAVES = 32
 _PROMINENCE = 0.3  # of the profile's range, for a dark region
@@ -196,7 +196,7 @@ def _darkest(minima: NDArray[np.intp], smooth: Float, span: float) -> NDArray[np
     within = max(float(np.ptp(levels[: widest + 1])), float(np.ptp(levels[widest + 1 :])))
     if gap < _TWO_LEVELS * span or gap < 1.5 * within:
         return minima
-    return minima[smooth[minima] <= levels[widest] + gap / 2]
+    return np.asarray(minima[smooth[minima] <= levels[widest] + gap / 2])
 
 
 def _flank(piece: Float, span: float) -> tuple[float, float] | None:

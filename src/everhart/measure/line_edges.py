@@ -26,7 +26,7 @@ _BIN_PX = 0.25
 _SMOOTHINGS_PX = (0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0, 4.0, 5.5)
 _STEP_PX = 0.5
 _OFF_PX = 0.5
-_STEP_Z = 4.0  # half of the step over the noise of a pixel, from which on a row is read by itself
+_STEP_Z = 5.5  # half of the step over the noise of a pixel, from which on a row is read by itself
 
 
 @dataclass(frozen=True, eq=False)

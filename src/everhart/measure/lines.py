@@ -30,6 +30,7 @@ _WHITE, _BLACK = 0.3, 0.6  # saturated pixels; at low dose many pixels have no e
 _COVERAGE = 0.9
 _RIMS = 0.7  # with no more dark regions than that in the inverted image, the rims are dark
 _MISSING = 0.05
+_NARROWEST = 4.0  # line or space, px
 
 _CONVENTION = (
     "half way between the darkest level beside the edge and the brightest of its rim, in the "
@@ -57,7 +58,7 @@ def lines(
     ----------
     image
         Image of shape ``(H, W)`` of any dtype and range, at least 64 pixels a side, with two lines
-        or more that go through all of it, tilted by up to 12 degrees from an axis. Not denoised:
+        or more that go through all of it, tilted by up to 15 degrees from an axis. Not denoised:
         a denoiser that smooths along the lines takes roughness away, and what noise it leaves is
         not independent from row to row, so that it cannot be told from roughness.
     unit
@@ -176,6 +177,8 @@ def _pairs(
             continue
         apart = right.pattern.region - left.pattern.region
         if apart != int(opening):
+            continue
+        if min(left.reach, right.reach) < _NARROWEST / 2:
             continue
         # What lies beyond the border may be another edge's.
         margin = 1.0

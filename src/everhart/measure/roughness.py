@@ -8,16 +8,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from everhart.errors import EverhartError, UsageError
-from everhart.measure._edge_spectrum import Tapers, k_correlation, make_tapers
+from everhart.measure._edge_spectrum import make_tapers
+from everhart.measure._roughness_model import Model, Spectrum, bins_summed, fit, uncertainty
 
 __all__ = ["Estimate", "Roughness", "fit_roughness"]
 
 Float = NDArray[np.float64]
 
 _FEWEST_ROWS = 64
-_HURST = (0.1, 2.0)
 _STRAIGHT = 1e-5  # of a row
-_QUIET = 1e-7  # smallest noise variance that is looked for, of the whole variance
 
 
 @dataclass(frozen=True)
@@ -110,9 +109,11 @@ def fit_roughness(
     Palasantzas spectrum together, with the likelihood of averaged periodograms [2]_. The model is
     compared in the form that the measurement gives it: windowed, aliased by the rows, without a
     straight line. The unbiased variance is the measured one less that of the floor [3]_, both put
-    right for what the straight line took. Standard deviations are those of that estimator (Fisher
-    information and the covariance of the windowed spectrum) for as many independent edges as
-    there are.
+    right for what the straight line took. The fit allows for blur along the edge, as by the probe:
+    correlation length and Hurst exponent are without it where noise is weak enough to see it;
+    sigma is that of the edges as they are imaged. Standard deviations are those of that estimator
+    (Fisher information and the covariance of the windowed spectrum) for as many independent edges
+    as there are.
 
     Parameters
     ----------
@@ -174,8 +175,8 @@ def fit_roughness(
             "give an image, or edges of one."
         )
     tapers = make_tapers(positions.shape[1])
-    spectrum = _Spectrum.make(left, tapers, dy, sides, common)
-    model = _Model(tapers, dy)
+    spectrum = Spectrum.make(left, tapers, dy, sides, common)
+    model = Model(tapers, dy)
     return _measured(spectrum, model)
 
 
@@ -186,137 +187,8 @@ def _without_line(edges: Float) -> Float:
     return np.asarray(centred - np.outer(centred @ t / (t @ t), t))
 
 
-@dataclass(frozen=True, eq=False)
-class _Spectrum:
-    """Measured spectrum and variances."""
-
-    frequency: Float
-    psd: Float
-    total_variance: float  # as measured, with what edges have in common
-    variance: float  # without it
-    common: float
-    edges: float  # independent ones
-    together: float  # correlation of the edges of a line
-
-    @classmethod
-    def make(cls, left: Float, tapers: Tapers, dy: float, sides: int, common: bool) -> _Spectrum:
-        lines = left.shape[0] // sides
-        sorted_by_side = left.reshape(lines, sides, -1)
-        waves = tapers.transform(left)
-        waves = waves.reshape(len(waves), lines, sides, -1)
-        total = float(np.mean(left**2))
-        degrees, shared = float(lines), 0.0
-        if common and lines > 1:
-            # The mean over lines holds what they have in common and a part of their own roughness;
-            # with one degree of freedom less this is unbiased as a variance is.
-            waves = waves - waves.mean(axis=1, keepdims=True)
-            own = sorted_by_side - sorted_by_side.mean(axis=0, keepdims=True)
-            degrees = lines - 1.0
-            variance = float(np.sum(own**2)) / (degrees * sides * left.shape[1])
-            shared = max(total - variance, 0.0)
-        else:
-            variance = total
-        power = np.abs(waves) ** 2
-        psd = dy * power.sum(axis=(1, 2)).mean(axis=0) / (degrees * sides)
-        independent, together = degrees, 0.0
-        if sides == 2:
-            cross = float((waves[:, :, 0] * waves[:, :, 1].conj()).real.sum())
-            together = 2 * cross / float(power.sum())
-            independent = degrees * 2 / (1 + together**2)
-        return cls(
-            tapers.frequencies(dy), psd, total, variance, float(np.sqrt(shared)), independent,
-            together,
-        )  # fmt: skip
-
-
-class _Model:
-    """Expected spectrum over (log variance, log length, Hurst, log noise variance)."""
-
-    def __init__(self, tapers: Tapers, dy: float) -> None:
-        self.tapers, self.dy = tapers, dy
-        self.lag: Float = np.arange(tapers.n, dtype=np.float64) * dy
-        self.white = np.zeros(tapers.n)
-        self.white[0] = 1.0
-        self.floor = tapers.expected(self.white, dy)
-
-    def covariance(self, p: Float) -> Float:
-        """Return the autocovariance of the roughness."""
-        plain = k_correlation(self.lag, float(np.exp(p[1])), float(p[2]))
-        return np.asarray(np.exp(p[0]) * plain)
-
-    def expected(self, p: Float) -> Float:
-        """Return the expected spectrum with its floor."""
-        rough = self.tapers.expected(self.covariance(p), self.dy)
-        return np.asarray(np.maximum(rough, 0) + np.exp(p[3]) * self.floor)
-
-    def log_slopes(self, p: Float) -> tuple[Float, Float]:
-        """Return the expected spectrum and the slopes of its logarithm, ``(4, bins)``."""
-        middle = self.expected(p)
-        step = 1e-4
-        slopes = np.empty((4, middle.size))
-        slopes[3] = np.exp(p[3]) * self.floor / middle
-        slopes[0] = 1 - slopes[3]
-        for i in (1, 2):
-            moved = p.copy()
-            moved[i] += step
-            slopes[i] = (np.log(self.expected(moved)) - np.log(middle)) / step
-        return middle, slopes
-
-    def kept(self, covariance: Float) -> float:
-        """Return the variance that is left of an autocovariance without a straight line."""
-        n = self.tapers.n
-        lags = np.arange(n)
-        # Of a line's two directions, constant and slope: the autocorrelations of both.
-        t = np.arange(n) - (n - 1) / 2
-        constant = (n - lags) / n
-        slope = _autocorrelation(t / np.linalg.norm(t))
-        twice = np.where(lags == 0, 1.0, 2.0)
-        return float(covariance[0] - (twice * (constant + slope)) @ covariance / n)
-
-
-def _autocorrelation(a: Float) -> Float:
-    from scipy.fft import irfft, next_fast_len, rfft
-
-    size = int(next_fast_len(2 * a.size, real=True))
-    return np.asarray(irfft(np.abs(rfft(a, size)) ** 2, size)[: a.size])
-
-
-def _fit(spectrum: _Spectrum, model: _Model) -> Float:
-    """Find the most likely parameters."""
-    from scipy.optimize import minimize
-
-    psd = np.maximum(spectrum.psd, 1e-12 * spectrum.psd.max())
-    n, dy = model.tapers.n, model.dy
-    total = spectrum.variance
-    high = float(np.median(psd[-max(len(psd) // 8, 4) :]) / dy)
-    low = [np.log(total * 1e-4), np.log(0.2 * dy), _HURST[0], np.log(total * _QUIET)]
-    top = [np.log(total * 50), np.log(0.5 * n * dy), _HURST[1], np.log(total * 2)]
-
-    def cost(p: Float) -> tuple[float, Float]:
-        expected, slopes = model.log_slopes(p)
-        ratio = psd / expected
-        return float(np.sum(ratio + np.log(expected))), np.asarray(slopes @ (1 - ratio))
-
-    best = None
-    for length in (4.0, 30.0):
-        start = [
-            np.log(max(total - high, 0.05 * total)),
-            np.log(min(length, n / 8) * dy),
-            0.7,
-            np.log(np.clip(high, total * 1e-5, 0.9 * total)),
-        ]
-        fit = minimize(
-            cost, np.array(start), jac=True, method="L-BFGS-B",
-            bounds=list(zip(low, top, strict=True)), options={"maxiter": 120, "ftol": 1e-10},
-        )  # fmt: skip
-        if best is None or fit.fun < best.fun:
-            best = fit
-    assert best is not None
-    return np.asarray(best.x, np.float64)
-
-
-def _measured(spectrum: _Spectrum, model: _Model) -> Roughness:
-    p = _fit(spectrum, model)
+def _measured(spectrum: Spectrum, model: Model) -> Roughness:
+    p = fit(spectrum, model)
     expected, slopes = model.log_slopes(p)
     variance, noise_variance = float(np.exp(p[0])), float(np.exp(p[3]))
     rough = model.covariance(p)
@@ -327,11 +199,11 @@ def _measured(spectrum: _Spectrum, model: _Model) -> Roughness:
     unbiased = max(noise_free / kept, 0.0)
 
     together = model.tapers.bin_correlation
-    covariance, influence = _uncertainty(slopes, together)
+    covariance, influence = uncertainty(slopes, together, spectrum.edges)
     if covariance[3, 3] > spectrum.edges:
         # No noise is seen. It cannot be below zero, so that not knowing it costs little.
         slopes[3] = 0
-        covariance, influence = _uncertainty(slopes, together)
+        covariance, influence = uncertainty(slopes, together, spectrum.edges)
     # The variance is the sum over the spectrum (both signs of the frequency); the floor goes off.
     share = 2 * expected / (model.tapers.n * model.dy)
     if model.tapers.n % 2 == 0:
@@ -370,21 +242,6 @@ def _measured(spectrum: _Spectrum, model: _Model) -> Roughness:
     )
 
 
-def _uncertainty(slopes: Float, together: Float) -> tuple[Float, Float]:
-    """Return the covariance of the parameters for one edge, and what moves them.
-
-    The latter is the change of the parameters, ``(4, bins)``, for a relative deviation of the
-    spectrum in each bin. The former is not the inverse of the information: bins are not
-    independent.
-    """
-    information = slopes @ slopes.T
-    scale = np.sqrt(np.maximum(np.diag(information), 1e-12))
-    # A parameter at a limit tells nothing, and must not spoil the others.
-    inverse = np.linalg.pinv(information / np.outer(scale, scale), rcond=1e-9)
-    influence = (inverse / np.outer(scale, scale)) @ slopes
-    return np.asarray(_bins_summed(influence, together) @ influence.T), influence
-
-
 def _root_sd(root: float, variance_sd: float) -> float:
     """Return the deviation of a root; of a variance below its own error, the root of that."""
     if root**2 > variance_sd:
@@ -392,14 +249,6 @@ def _root_sd(root: float, variance_sd: float) -> float:
     return float(np.sqrt(variance_sd)) / 2
 
 
-def _bins_summed(rows: Float, together: Float) -> Float:
-    """Multiply by the covariance of the bins, which depends on their distance alone."""
-    from scipy.ndimage import correlate1d
-
-    band = np.concatenate([together[:0:-1], together])
-    return np.asarray(correlate1d(rows, band, axis=-1, mode="constant"))
-
-
 def _spread(weights: Float, together: Float, edges: float) -> float:
     """Return the standard deviation of a weighted sum of relative deviations of the bins."""
-    return float(np.sqrt(max(float(_bins_summed(weights, together) @ weights), 0) / edges))
+    return float(np.sqrt(max(float(bins_summed(weights, together) @ weights), 0) / edges))

@@ -1,0 +1,189 @@
+"""The model of the spectrum of rough edges with noise, and its fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from everhart.measure._edge_spectrum import Tapers, k_correlation
+
+__all__ = ["Model", "Spectrum", "bins_summed", "fit", "uncertainty"]
+
+Float = NDArray[np.float64]
+
+_HURST = (0.1, 2.0)
+_QUIET = 1e-7  # smallest noise variance that is looked for, of the whole variance
+_BLUR = (-0.1, 3.0)  # squared rows
+_BLUR_SPREAD = 0.3  # of what is thought likely before anything is seen, squared rows
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """Measured spectrum and variances."""
+
+    frequency: Float
+    psd: Float
+    total_variance: float  # as measured, with what edges have in common
+    variance: float  # without it
+    common: float
+    edges: float  # independent ones
+    together: float  # correlation of the edges of a line
+
+    @classmethod
+    def make(cls, left: Float, tapers: Tapers, dy: float, sides: int, common: bool) -> Spectrum:
+        lines = left.shape[0] // sides
+        sorted_by_side = left.reshape(lines, sides, -1)
+        waves = tapers.transform(left)
+        waves = waves.reshape(len(waves), lines, sides, -1)
+        total = float(np.mean(left**2))
+        degrees, shared = float(lines), 0.0
+        if common and lines > 1:
+            # The mean over lines holds what they have in common and a part of their own roughness;
+            # with one degree of freedom less this is unbiased as a variance is.
+            waves = waves - waves.mean(axis=1, keepdims=True)
+            own = sorted_by_side - sorted_by_side.mean(axis=0, keepdims=True)
+            degrees = lines - 1.0
+            variance = float(np.sum(own**2)) / (degrees * sides * left.shape[1])
+            shared = max(total - variance, 0.0)
+        else:
+            variance = total
+        power = np.abs(waves) ** 2
+        psd = dy * power.sum(axis=(1, 2)).mean(axis=0) / (degrees * sides)
+        independent, together = degrees, 0.0
+        if sides == 2:
+            cross = float((waves[:, :, 0] * waves[:, :, 1].conj()).real.sum())
+            together = 2 * cross / float(power.sum())
+            independent = degrees * 2 / (1 + together**2)
+        return cls(
+            tapers.frequencies(dy), psd, total, variance, float(np.sqrt(shared)), independent,
+            together,
+        )  # fmt: skip
+
+
+class Model:
+    """Expected spectrum over (log variance, log length, Hurst, log noise variance, blur).
+
+    The blur is that of the probe along the edge, the square of its standard deviation in rows.
+    It is seen where noise is weak, and left at zero by its prior where it is strong. It also
+    takes up that blurred edges are aliased less.
+    """
+
+    def __init__(self, tapers: Tapers, dy: float) -> None:
+        self.tapers, self.dy = tapers, dy
+        self.lag: Float = np.arange(tapers.n, dtype=np.float64) * dy
+        self.white = np.zeros(tapers.n)
+        self.white[0] = 1.0
+        self.floor = tapers.expected(self.white, dy)
+        self.squared = (2 * np.pi * dy * tapers.frequencies(dy)) ** 2
+
+    def covariance(self, p: Float) -> Float:
+        """Return the autocovariance of the roughness."""
+        plain = k_correlation(self.lag, float(np.exp(p[1])), float(p[2]))
+        return np.asarray(np.exp(p[0]) * plain)
+
+    def expected(self, p: Float) -> Float:
+        """Return the expected spectrum with its floor."""
+        rough = self.tapers.expected(self.covariance(p), self.dy)
+        rough = np.maximum(rough, 0) * np.exp(-p[4] * self.squared)
+        return np.asarray(rough + np.exp(p[3]) * self.floor)
+
+    def log_slopes(self, p: Float) -> tuple[Float, Float]:
+        """Return the expected spectrum and the slopes of its logarithm, ``(5, bins)``."""
+        middle = self.expected(p)
+        step = 1e-4
+        slopes = np.empty((5, middle.size))
+        slopes[3] = np.exp(p[3]) * self.floor / middle
+        slopes[0] = 1 - slopes[3]
+        slopes[4] = -self.squared * slopes[0]
+        for i in (1, 2):
+            moved = p.copy()
+            moved[i] += step
+            slopes[i] = (np.log(self.expected(moved)) - np.log(middle)) / step
+        return middle, slopes
+
+    def kept(self, covariance: Float) -> float:
+        """Return the variance that is left of an autocovariance without a straight line."""
+        n = self.tapers.n
+        lags = np.arange(n)
+        # Of a line's two directions, constant and slope: the autocorrelations of both.
+        t = np.arange(n) - (n - 1) / 2
+        constant = (n - lags) / n
+        slope = _autocorrelation(t / np.linalg.norm(t))
+        twice = np.where(lags == 0, 1.0, 2.0)
+        return float(covariance[0] - (twice * (constant + slope)) @ covariance / n)
+
+
+def _autocorrelation(a: Float) -> Float:
+    from scipy.fft import irfft, next_fast_len, rfft
+
+    size = int(next_fast_len(2 * a.size, real=True))
+    return np.asarray(irfft(np.abs(rfft(a, size)) ** 2, size)[: a.size])
+
+
+def fit(spectrum: Spectrum, model: Model) -> Float:
+    """Find the most likely parameters."""
+    from scipy.optimize import minimize
+
+    psd = np.maximum(spectrum.psd, 1e-12 * spectrum.psd.max())
+    n, dy = model.tapers.n, model.dy
+    total = spectrum.variance
+    high = float(np.median(psd[-max(len(psd) // 8, 4) :]) / dy)
+    low = [np.log(total * 1e-4), np.log(0.2 * dy), _HURST[0], np.log(total * _QUIET), _BLUR[0]]
+    top = [np.log(total * 50), np.log(0.5 * n * dy), _HURST[1], np.log(total * 2), _BLUR[1]]
+
+    def cost(p: Float) -> tuple[float, Float]:
+        expected, slopes = model.log_slopes(p)
+        ratio = psd / expected
+        slope = slopes @ (1 - ratio)
+        slope[4] += prior * p[4]
+        return float(np.sum(ratio + np.log(expected))) + prior * p[4] ** 2 / 2, slope
+
+    prior = _prior(spectrum.edges)
+    best = None
+    for length in (4.0, 30.0):
+        start = [
+            np.log(max(total - high, 0.05 * total)),
+            np.log(min(length, n / 8) * dy),
+            0.7,
+            np.log(np.clip(high, total * 1e-5, 0.9 * total)),
+            0.0,
+        ]
+        tried = minimize(
+            cost, np.array(start), jac=True, method="L-BFGS-B",
+            bounds=list(zip(low, top, strict=True)), options={"maxiter": 120, "ftol": 1e-10},
+        )  # fmt: skip
+        if best is None or tried.fun < best.fun:
+            best = tried
+    assert best is not None
+    return np.asarray(best.x, np.float64)
+
+
+def _prior(edges: float) -> float:
+    # In the likelihood of one edge, as the sum over the bins is.
+    return 1 / (_BLUR_SPREAD**2 * edges)
+
+
+def uncertainty(slopes: Float, together: Float, edges: float) -> tuple[Float, Float]:
+    """Return the covariance of the parameters for one edge, and what moves them.
+
+    The latter is the change of the parameters, ``(5, bins)``, for a relative deviation of the
+    spectrum in each bin. The former is not the inverse of the information: bins are not
+    independent.
+    """
+    information = slopes @ slopes.T
+    information[4, 4] += _prior(edges)
+    scale = np.sqrt(np.maximum(np.diag(information), 1e-12))
+    # A parameter at a limit tells nothing, and must not spoil the others.
+    inverse = np.linalg.pinv(information / np.outer(scale, scale), rcond=1e-9)
+    influence = (inverse / np.outer(scale, scale)) @ slopes
+    return np.asarray(bins_summed(influence, together) @ influence.T), influence
+
+
+def bins_summed(rows: Float, together: Float) -> Float:
+    """Multiply by the covariance of the bins, which depends on their distance alone."""
+    from scipy.ndimage import correlate1d
+
+    band = np.concatenate([together[:0:-1], together])
+    return np.asarray(correlate1d(rows, band, axis=-1, mode="constant"))
