@@ -19,7 +19,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 
 def slow_figure_of_merit(found: np.ndarray, true: np.ndarray) -> float:
-    """Abdou and Pratt (1979), eq. 20, with all distances."""
+    """Abdou and Pratt (1979) with all distances."""
     here, there = np.argwhere(found), np.argwhere(true)
     total = 0.0
     for point in here:

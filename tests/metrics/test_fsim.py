@@ -22,7 +22,7 @@ def slow_phase_congruency(image: np.ndarray) -> np.ndarray:
     """Kovesi (1999) by its formulae: loops, double precision, and filters taken to space.
 
     Another way than that of the package at each step where there are two: angles by sine and
-    cosine, energy by his eq. 12 term by term, the noise by inverse transforms of the filters.
+    cosine, energy by his sum term by term, the noise by inverse transforms of the filters.
     """
     height, width = image.shape
     fy, fx = np.meshgrid(np.fft.fftfreq(height), np.fft.fftfreq(width), indexing="ij")
@@ -64,7 +64,7 @@ def slow_phase_congruency(image: np.ndarray) -> np.ndarray:
 
 
 def slow_fsim(a: np.ndarray, b: np.ndarray) -> float:
-    """Zhang (2011), eq. 4 to 9, of 8-bit images at full size."""
+    """Zhang (2011), section III, of 8-bit images at full size."""
 
     def gradient(image: np.ndarray) -> np.ndarray:
         kernel = np.array([[3, 0, -3], [10, 0, -10], [3, 0, -3]]) / 16

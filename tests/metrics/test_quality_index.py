@@ -16,7 +16,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 
 def slow_uiq(a: np.ndarray, b: np.ndarray) -> float:
-    """Wang and Bovik (2002), eq. 2 to 5: three factors in each window, with N - 1 as there."""
+    """Wang and Bovik (2002): three factors in each window, with N - 1 as there."""
     found = []
     for y in range(a.shape[0] - 7):
         for x in range(a.shape[1] - 7):

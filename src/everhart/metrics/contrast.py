@@ -61,7 +61,7 @@ def cnr(
     References
     ----------
     .. [1] H. H. Barrett and K. J. Myers, "Foundations of Image Science", Wiley (2004), section
-       13.2.8: signal-to-noise ratio of a test statistic.
+       13.2: signal-to-noise ratio of a test statistic.
 
     Examples
     --------

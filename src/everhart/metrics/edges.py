@@ -48,7 +48,7 @@ def figure_of_merit(edges: ArrayLike, true_edges: ArrayLike, *, alpha: float = 1
     References
     ----------
     .. [1] I. E. Abdou, W. K. Pratt, "Quantitative design and evaluation of enhancement/
-       thresholding edge detectors", Proceedings of the IEEE 67 (1979), 753-763, eq. 20.
+       thresholding edge detectors", Proceedings of the IEEE 67 (1979), 753-763.
 
     Examples
     --------
@@ -115,7 +115,7 @@ def edge_figure_of_merit(
     References
     ----------
     .. [1] I. E. Abdou, W. K. Pratt, "Quantitative design and evaluation of enhancement/
-       thresholding edge detectors", Proceedings of the IEEE 67 (1979), 753-763, eq. 20.
+       thresholding edge detectors", Proceedings of the IEEE 67 (1979), 753-763.
     .. [2] J. Canny, "A computational approach to edge detection", IEEE Transactions on Pattern
        Analysis and Machine Intelligence 8 (1986), 679-698.
 
@@ -165,8 +165,7 @@ def edge_preservation_index(
     References
     ----------
     .. [1] F. Sattar, L. Floreby, G. Salomonsson, B. Lovstrom, "Image enhancement based on a
-       nonlinear multiscale method", IEEE Transactions on Image Processing 6 (1997), 888-895,
-       section IV.
+       nonlinear multiscale method", IEEE Transactions on Image Processing 6 (1997), 888-895.
 
     Examples
     --------

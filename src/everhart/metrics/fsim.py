@@ -92,7 +92,7 @@ def fsim(
     ----------
     .. [1] L. Zhang, L. Zhang, X. Mou, D. Zhang, "FSIM: a feature similarity index for image
        quality assessment", IEEE Transactions on Image Processing 20 (2011), 2378-2386,
-       eq. 4 to 9.
+       section III.
 
     Examples
     --------

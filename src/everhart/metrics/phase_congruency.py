@@ -35,8 +35,8 @@ def phase_congruency(image: Micrograph | ArrayLike) -> Float32:
     """Return the phase congruency of every pixel.
 
     Log-Gabor filters in quadrature [1]_, 4 scales of wavelengths 6, 12, 24 and 48 px and 4
-    orientations, with the measure of phase deviation and the compensation of noise of [1]_
-    (section 4): the energy that the median response of the finest scale lets expect of
+    orientations, with the measure of phase deviation and the compensation of noise of [1]_:
+    the energy that the median response of the finest scale lets expect of
     white noise alone, its mean and two standard deviations, is taken off. Constants as in [2]_.
 
     Parameters

@@ -50,7 +50,7 @@ def uiq(image: Micrograph | ArrayLike, reference: Micrograph | ArrayLike) -> flo
     References
     ----------
     .. [1] Z. Wang, A. C. Bovik, "A universal image quality index", IEEE Signal Processing Letters
-       9 (2002), 81-84, eq. 1 and 5.
+       9 (2002), 81-84, eq. 1.
 
     Examples
     --------
