@@ -163,9 +163,11 @@ def find_pattern_edges(x: Float, profile: Float, noise: Float) -> list[PatternEd
     minima = find_peaks(-padded, prominence=_PROMINENCE * span)[0] - 1
     minima = _darkest(minima, smooth, span)
     edges: list[PatternEdge] = []
-    for region, place in enumerate(minima):
-        before = int(minima[region - 1]) if region else 0
-        after = int(minima[region + 1]) if region + 1 < len(minima) else len(smooth) - 1
+    for i, place in enumerate(minima):
+        before = int(minima[i - 1]) if i else 0
+        after = int(minima[i + 1]) if i + 1 < len(minima) else len(smooth) - 1
+        # What has no border is no region.
+        region = edges[-1].region + 1 if edges else 0
         # From the dark region out to the left, then to the right.
         for piece, sign in ((slice(place, before - 1 if before else None, -1), -1),
                             (slice(place, after + 1), 1)):  # fmt: skip
@@ -190,13 +192,18 @@ def _darkest(minima: NDArray[np.intp], smooth: Float, span: float) -> NDArray[np
     levels = np.sort(smooth[minima])
     if len(levels) < 2:
         return minima
-    gaps = np.diff(levels)
-    widest = int(np.argmax(gaps))
-    gap = float(gaps[widest])
-    within = max(float(np.ptp(levels[: widest + 1])), float(np.ptp(levels[widest + 1 :])))
-    if gap < _TWO_LEVELS * span or gap < 1.5 * within:
+    below = np.arange(1, len(levels))
+    means = np.cumsum(levels)[:-1] / below, (levels.sum() - np.cumsum(levels)[:-1]) / below[::-1]
+    between = below * below[::-1] * (means[1] - means[0]) ** 2
+    split = int(np.argmax(between)) + 1
+    spaces, tops = levels[:split], levels[split:]
+    apart = float(np.median(tops) - np.median(spaces))
+    spread = max(float(np.median(np.abs(part - np.median(part)))) for part in (spaces, tops))
+    # Between two spaces there is one top: neither are much more numerous than the others.
+    alternate = abs(len(tops) - len(spaces)) <= 1 + 0.3 * len(spaces)
+    if apart < max(_TWO_LEVELS * span, 4 * spread) or not alternate:
         return minima
-    return np.asarray(minima[smooth[minima] <= levels[widest] + gap / 2])
+    return np.asarray(minima[smooth[minima] <= levels[split - 1]])
 
 
 def _flank(piece: Float, span: float) -> tuple[float, float] | None:

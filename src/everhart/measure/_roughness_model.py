@@ -124,7 +124,7 @@ def _autocorrelation(a: Float) -> Float:
 
 def fit(spectrum: Spectrum, model: Model) -> Float:
     """Find the most likely parameters."""
-    from scipy.optimize import minimize
+    from scipy.optimize import least_squares
 
     psd = np.maximum(spectrum.psd, 1e-12 * spectrum.psd.max())
     n, dy = model.tapers.n, model.dy
@@ -133,28 +133,34 @@ def fit(spectrum: Spectrum, model: Model) -> Float:
     low = [np.log(total * 1e-4), np.log(0.2 * dy), _HURST[0], np.log(total * _QUIET), _BLUR[0]]
     top = [np.log(total * 50), np.log(0.5 * n * dy), _HURST[1], np.log(total * 2), _BLUR[1]]
 
-    def cost(p: Float) -> tuple[float, Float]:
+    prior = float(np.sqrt(_prior(spectrum.edges)))
+
+    # The likelihood of averaged periodograms is a sum of squares of their deviance residuals.
+    def residual(p: Float) -> Float:
+        ratio = psd / model.expected(p)
+        deviance = np.maximum(ratio - 1 - np.log(ratio), 0)
+        return np.append(np.sign(ratio - 1) * np.sqrt(2 * deviance), prior * p[4])
+
+    def jacobian(p: Float) -> Float:
         expected, slopes = model.log_slopes(p)
         ratio = psd / expected
-        slope = slopes @ (1 - ratio)
-        slope[4] += prior * p[4]
-        return float(np.sum(ratio + np.log(expected))) + prior * p[4] ** 2 / 2, slope
+        deviance = np.sqrt(2 * np.maximum(ratio - 1 - np.log(ratio), 1e-18))
+        rise = np.where(np.abs(ratio - 1) < 1e-4, 1.0, np.abs(ratio - 1) / deviance)
+        return np.concatenate([-(rise * slopes).T, [[0, 0, 0, 0, prior]]])
 
-    prior = _prior(spectrum.edges)
     best = None
-    for length in (4.0, 30.0):
+    for length, quiet in ((4.0, 0.9), (30.0, 0.9), (10.0, 0.05)):
         start = [
             np.log(max(total - high, 0.05 * total)),
             np.log(min(length, n / 8) * dy),
             0.7,
-            np.log(np.clip(high, total * 1e-5, 0.9 * total)),
+            np.log(np.clip(quiet * high, total * 1e-6, 0.9 * total)),
             0.0,
         ]
-        tried = minimize(
-            cost, np.array(start), jac=True, method="L-BFGS-B",
-            bounds=list(zip(low, top, strict=True)), options={"maxiter": 120, "ftol": 1e-10},
-        )  # fmt: skip
-        if best is None or tried.fun < best.fun:
+        tried = least_squares(
+            residual, start, jacobian, bounds=(low, top), x_scale="jac", max_nfev=60, xtol=1e-7
+        )
+        if best is None or tried.cost < best.cost:
             best = tried
     assert best is not None
     return np.asarray(best.x, np.float64)
