@@ -137,7 +137,13 @@ def training_config(row: Row, scale: Scale, wafer: Wafer, seed: int) -> dict[str
     config: dict[str, Any] = {
         "task": "denoise",
         "seed": seed,
-        "data": [{"kind": "frames", "folder": str(wafer.training_folder), "registration": "shift"}],
+        "data": [
+            {
+                "kind": "frames",
+                "folder": str(wafer.training_folder.resolve()),
+                "registration": "shift",
+            }
+        ],
         "loss": {"mse": 1.0},
         # Grey levels from 0 to 1, as in the paper: what input dropout zeroes is black.
         "normalisation": "image" if row.recipe["recipe"] == "fbi" else "range",
