@@ -23,7 +23,8 @@ _CLEAR = 7.0  # distance of the classes, in standard deviations of the smoothed 
 _Z = 4.5  # of a pixel over the background
 _Z_PEAK = 7.0  # of a particle's brightest pixel
 _NECK = 0.82  # of the smaller inscribed radius: a wider one is no neck
-_CONVEX = 0.95
+_CONVEX = 0.975
+_RIPPLE_PX = 1.6  # of the border, which is no neck
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,8 +115,7 @@ def segment(values: Image, noise: NoiseEstimate, smallest_px: float) -> Regions:
     EverhartError
         If nothing stands out of the noise.
     """
-    from scipy.ndimage import binary_fill_holes
-
+    values = values - _plane(values)
     bright = cv2.GaussianBlur(values, (0, 0), 2.0)
     white = _white_noise(values, bright > _otsu(bright), noise)
     for size in _SMOOTHING_PX:
@@ -151,7 +151,7 @@ def segment(values: Image, noise: NoiseEstimate, smallest_px: float) -> Regions:
         if mask.mean() > 0.98:
             break
         background = _local_mean(smooth, ~cv2.dilate(mask.astype(np.uint8), _disk(3)).astype(bool))
-    mask = binary_fill_holes(smooth - background > limit)
+    mask = _without_holes(smooth - background > limit, 0.25 * np.pi * smallest_px**2)
     count, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
     peak = np.zeros(count)
     np.maximum.at(peak, pieces.ravel(), (smooth - background).ravel())
@@ -211,6 +211,47 @@ def _otsu(values: Image) -> float:
     # A gap between the classes has the same value all over: its middle.
     best = np.flatnonzero(between >= between.max() * (1 - 1e-9))
     return float(edges[1:][best].mean())
+
+
+def _plane(values: Image) -> Image:
+    """Return the plane through the background: what is far above it counts no more."""
+    factor = min(96 / max(values.shape), 1.0)
+    small = cv2.resize(values, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    y, x = np.mgrid[: small.shape[0], : small.shape[1]]
+    # From -1 to 1 over the image, for the copy and for the image itself.
+    u, v = ((2 * (a + 0.5) / n - 1).ravel() for a, n in ((y, small.shape[0]), (x, small.shape[1])))
+    design = np.stack([np.ones(u.size), u, v], axis=1)
+    seen = small.ravel().astype(np.float64)
+    used = np.ones(seen.size, bool)
+    plane = np.zeros(3)
+    for _ in range(12):
+        plane = np.linalg.lstsq(design[used], seen[used], rcond=None)[0]
+        left = seen - design @ plane
+        below = -left[left < 0]
+        used = left < 1.5 * 1.4826 * float(np.median(below)) if below.size else used
+        if np.count_nonzero(used) < 0.1 * used.size:
+            break
+    height, width = values.shape
+    rows = plane[1] * (2 * (np.arange(height) + 0.5) / height - 1)
+    columns = plane[2] * (2 * (np.arange(width) + 0.5) / width - 1)
+    return np.asarray(rows[:, None] + columns[None, :], np.float32)
+
+
+def _without_holes(mask: Mask, small: float) -> Mask:
+    """Fill holes that are small or convex; what several particles enclose is neither."""
+    outside = (~mask).astype(np.uint8)
+    count, holes, stats, _ = cv2.connectedComponentsWithStats(outside, connectivity=8)
+    height, width = mask.shape
+    out = mask.copy()
+    for k in range(1, count):
+        x, y, w, h, area = (int(v) for v in stats[k])
+        if x == 0 or y == 0 or x + w == width or y + h == height:
+            continue
+        box = slice(y, y + h), slice(x, x + w)
+        hole = holes[box] == k
+        if area < small or _solidity(hole) > 0.88:
+            out[box][hole] = True
+    return out
 
 
 def _lower_scatter(values: NDArray[np.floating], least: float) -> float:
@@ -327,7 +368,7 @@ def _without_false_cuts(parts: Labels, depth: Image) -> Labels:
         for a, b in order:
             thinner = min(radius[a], radius[b])
             neck = necks[a, b]
-            if neck > _NECK * thinner or thinner - neck < 0.75:
+            if neck > _NECK * thinner or thinner - neck < _RIPPLE_PX:
                 joined = (a, b)
                 break
             if ratios[a, b] > 0.6 and _solidity((parts == a) | (parts == b)) > _CONVEX:

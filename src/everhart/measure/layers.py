@@ -12,12 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 from everhart._callable_room import make_callable
 from everhart.errors import EverhartError, UsageError, unknown_name
 from everhart.measure._along import AlongStatistics, statistics_along
+from everhart.measure._checked import checked_image, checked_labels, refuse_saturated
 from everhart.measure._courses import measure_courses
 from everhart.measure._interfaces import Sheared, find_candidates, find_slope
 from everhart.measure.result import Measurement, Outline
 from everhart.measure.units import Unit, UnitName, unit_of
-from everhart.micrograph import Micrograph, field_of
-from everhart.noise.estimate import clipping, estimate_noise
+from everhart.micrograph import Micrograph
+from everhart.noise.estimate import estimate_noise
 
 __all__ = ["layers"]
 
@@ -25,7 +26,7 @@ Float = NDArray[np.float64]
 
 _SMALLEST = 48
 _COVERAGE = 0.8
-_CLIPPED = 0.5
+_LABELS = 200
 _FAINTEST = 0.05  # step of an interface, of the largest
 _CURVED = 0.5  # of the layers' own spacing
 
@@ -106,62 +107,22 @@ def layers(
     if direction not in ("auto", "horizontal", "vertical"):
         raise unknown_name("direction", str(direction), ("auto", "horizontal", "vertical"))
     size = unit_of(image, unit)
-    pixels = _checked(image)
+    pixels = checked_image(image, "layers", _SMALLEST)
     if labels is None or labels is False:
         found, vertical = _from_image(pixels.astype(np.float32), direction, pixels)
         convention = "half of the step between the grey levels on both sides (error function)"
     else:
-        found, vertical = _from_labels(_checked_labels(labels, pixels), direction)
+        found, vertical = _from_labels(checked_labels(labels, pixels), direction)
         convention = "border of the labels"
     if vertical:
         size = Unit(size.name, size.x, size.y)
     return _measurement(found, size, vertical, convention)
 
 
-def _checked(image: Any) -> NDArray[Any]:
-    pixels = np.asarray(field_of(image))
-    if pixels.ndim != 2 or min(pixels.shape) < _SMALLEST:
-        raise UsageError(
-            f"An array of shape {pixels.shape} was given: layers are measured in one image (height, "
-            f"width) of at least {_SMALLEST} pixels a side; give the frames of a stack one by one."
-        )
-    if not np.isfinite(pixels).all():
-        raise UsageError("An image with NaN or infinite pixels was given: fill them first.")
-    return pixels
-
-
-def _checked_labels(labels: Any, pixels: NDArray[Any]) -> NDArray[Any]:
-    seen = pixels if labels is True else np.asarray(field_of(labels))
-    if seen.shape != pixels.shape:
-        raise UsageError(
-            f"Labels of shape {seen.shape} were given for an image of shape {pixels.shape}: give "
-            "one label for each pixel."
-        )
-    whole = np.rint(np.asarray(seen, np.float64))
-    if not np.array_equal(whole, seen):
-        raise UsageError("Labels that are no whole numbers were given: give a label image.")
-    if len(np.unique(whole)) > 200:
-        raise UsageError(
-            f"An image with {len(np.unique(whole))} labels was given: at most 200 layers are "
-            "measured; give a label image, or leave labels out for a picture."
-        )
-    return whole.astype(np.int64)
-
-
 def _from_image(
     values: NDArray[np.float32], direction: str, pixels: NDArray[Any]
 ) -> tuple[_Interfaces, bool]:
-    low, high, _ = clipping(pixels)
-    if float(np.ptp(values)) == 0:
-        raise EverhartError(
-            f"All pixels have the grey level {float(values[0, 0]):g}: there are no layers in the "
-            "image; give one that has contrast and is not saturated."
-        )
-    if low + high > _CLIPPED:
-        raise EverhartError(
-            f"{100 * (low + high):.0f} % of the pixels are saturated: edges are not where they seem; "
-            "take the image with less gain, or give labels=True if it is a label image."
-        )
+    refuse_saturated(pixels, "layers")
     slopes = {
         vertical: find_slope(np.ascontiguousarray(values.T) if vertical else values)
         for vertical in (False, True)
@@ -226,6 +187,11 @@ def _common_slope(rows: Float) -> float:
 
 def _from_labels(labels: NDArray[np.int64], direction: str) -> tuple[_Interfaces, bool]:
     values = np.unique(labels)
+    if len(values) > _LABELS:
+        raise UsageError(
+            f"An image of {len(values)} labels was given: at most {_LABELS} layers are measured; "
+            "give a label image, or leave labels out to measure a picture."
+        )
     if len(values) < 3:
         raise EverhartError(
             f"A label image of {len(values)} {'label' if len(values) == 1 else 'labels'} was given: "

@@ -10,21 +10,21 @@ from numpy.typing import ArrayLike, NDArray
 
 from everhart._callable_room import make_callable
 from everhart.errors import EverhartError, UsageError, unknown_name
+from everhart.measure._checked import checked_image, checked_labels, refuse_saturated
 from everhart.measure._segmentation import Labels, Regions, find_polarity, segment
 from everhart.measure._shape import resampled, shape_of, shape_with_noise
 from everhart.measure.distribution import size_distribution
 from everhart.measure.edges import sample_rays, steepest
 from everhart.measure.result import Measurement, Outline
 from everhart.measure.units import Unit, UnitName, unit_of
-from everhart.micrograph import Micrograph, field_of
-from everhart.noise.estimate import clipping, estimate_noise
+from everhart.micrograph import Micrograph
+from everhart.noise.estimate import estimate_noise
 
 __all__ = ["particles"]
 
 Float = NDArray[np.float64]
 
 _SMALLEST = 16
-_CLIPPED = 0.5
 _RIM_PX = (1.0, 2.0)  # inside of the blurred edge, and width of the rim
 _QUANTISATION = 1 / np.sqrt(12)
 
@@ -103,7 +103,7 @@ def particles(
     if polarity not in ("auto", "bright", "dark"):
         raise unknown_name("polarity", str(polarity), ("auto", "bright", "dark"))
     size = unit_of(image, unit)
-    pixels = _checked(image)
+    pixels = checked_image(image, "particles", _SMALLEST)
     if not (np.isfinite(min_diameter_px) and min_diameter_px >= 2):
         raise UsageError(
             f"min_diameter_px = {min_diameter_px!r} was given: give a diameter of at least 2 pixels."
@@ -115,34 +115,11 @@ def particles(
     return _measurement(rows, outlines, about, size)
 
 
-def _checked(image: Any) -> NDArray[Any]:
-    pixels = np.asarray(field_of(image))
-    if pixels.ndim != 2 or min(pixels.shape) < _SMALLEST:
-        raise UsageError(
-            f"An array of shape {pixels.shape} was given: particles are measured in one image "
-            f"(height, width) of at least {_SMALLEST} pixels a side; give the frames of a stack "
-            "one by one."
-        )
-    if not np.isfinite(pixels).all():
-        raise UsageError("An image with NaN or infinite pixels was given: fill them first.")
-    return pixels
-
-
 def _segmented(
     pixels: NDArray[Any], polarity: str, size: Unit, smallest: float
 ) -> tuple[list[dict[str, Any]], list[Float], dict[str, Any]]:
+    saturated = refuse_saturated(pixels, "particles")
     values = pixels.astype(np.float32)
-    if float(np.ptp(values)) == 0:
-        raise EverhartError(
-            f"All pixels have the grey level {float(values[0, 0]):g}: there are no particles in the "
-            "image; give one that has contrast and is not saturated."
-        )
-    low, high, _ = clipping(pixels)
-    if low + high > _CLIPPED:
-        raise EverhartError(
-            f"{100 * (low + high):.0f} % of the pixels are saturated: edges are not where they "
-            "seem; take the image with less gain, or give labels=True if it is a label image."
-        )
     if polarity == "auto":
         polarity = find_polarity(values)
     noise = estimate_noise(pixels)
@@ -154,6 +131,7 @@ def _segmented(
         "edge_convention": "steepest place of the edge profile, common to all particles of the image",
         "noise_sigma": regions.noise * 2 * np.sqrt(np.pi) * regions.smoothing_px,
         "smoothing_px": regions.smoothing_px,
+        "saturated": saturated,
     }
     return rows, outlines, about
 
@@ -297,18 +275,7 @@ def _labelled(
 ) -> tuple[list[dict[str, Any]], list[Float], dict[str, Any]]:
     from scipy.ndimage import find_objects
 
-    given = pixels if labels is True else np.asarray(field_of(labels))
-    if given.shape != pixels.shape:
-        raise UsageError(
-            f"Labels of shape {given.shape} were given for an image of shape {pixels.shape}: give "
-            "one label for each pixel."
-        )
-    whole = np.rint(np.asarray(given, np.float64))
-    if not np.array_equal(whole, given) or whole.min() < 0:
-        raise UsageError(
-            "Labels that are negative or no whole numbers were given: give 0 for the background "
-            "and a number for each particle."
-        )
+    whole = checked_labels(labels, pixels)
     names = np.unique(whole)
     names = names[names > 0]
     if names.size == 0:
