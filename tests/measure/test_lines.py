@@ -79,7 +79,7 @@ def test_edges_are_where_they_were_drawn() -> None:
 
 @pytest.mark.parametrize("dose", [8.0, 30.0, 200.0])
 def test_the_dose_does_not_change_the_unbiased_roughness(dose: float) -> None:
-    what = scene(3, (800, 700), sigma_nm=1.0, correlation_length_nm=20.0, hurst=0.75)
+    what = scene(5, (800, 700), sigma_nm=1.0, correlation_length_nm=20.0, hurst=0.75)
     s = lines(exposed(what, dose, detector=Detector(taps=(0.6, 0.4)))).summary
     assert s["ler_3sigma_unbiased_nm"] == pytest.approx(3.0, abs=3 * s["ler_3sigma_unbiased_sd_nm"])
     assert s["ler_3sigma_unbiased_nm"] == pytest.approx(3.0, rel=0.1)
@@ -88,7 +88,7 @@ def test_the_dose_does_not_change_the_unbiased_roughness(dose: float) -> None:
 
 
 def test_jitter_and_offset_of_rows_are_not_the_lines() -> None:
-    what = scene(3, (800, 700), sigma_nm=1.0, correlation_length_nm=20.0, hurst=0.75)
+    what = scene(5, (800, 700), sigma_nm=1.0, correlation_length_nm=20.0, hurst=0.75)
     still = lines(exposed(what, 100)).summary
     shaken = lines(
         exposed(what, 100, scan=Scan(jitter_px=1.0), detector=Detector(row_offset_sigma=12.0))
