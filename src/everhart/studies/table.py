@@ -92,7 +92,8 @@ def outcome(ordering: Ordering, table: pd.DataFrame) -> tuple[float, float, bool
         claim out.
     """
     by_row = table.set_index(["row", "seed"])[ordering.column]
-    difference = by_row[ordering.better] - by_row[ordering.worse]
+    # Seeds that one of the two was not run for say nothing.
+    difference = (by_row[ordering.better] - by_row[ordering.worse]).dropna()
     if not _metric(ordering.column).higher_is_better:
         difference = -difference
     mean = float(difference.mean())
