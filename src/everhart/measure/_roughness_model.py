@@ -16,7 +16,9 @@ Float = NDArray[np.float64]
 _HURST = (0.1, 2.0)
 _QUIET = 1e-7  # smallest noise variance that is looked for, of the whole variance
 _BLUR = (-0.1, 3.0)  # squared rows
-_BLUR_SPREAD = 0.3  # of what is thought likely before anything is seen, squared rows
+# What is thought likely before anything is seen. It counts where noise hides the rest.
+_BLUR_SPREAD = 0.3  # squared rows, about 0
+_LIKELY_HURST, _HURST_SPREAD = 0.7, 0.4
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +69,8 @@ class Model:
 
     The blur is that of the probe along the edge, the square of its standard deviation in rows.
     It is seen where noise is weak, and left at zero by its prior where it is strong. It also
-    takes up that blurred edges are aliased less.
+    takes up that blurred edges are aliased less. The prior of the Hurst exponent, 0.7 +- 0.4, keeps
+    white noise in edges that are mostly noise from being taken for roughness with an exponent of 0.
     """
 
     def __init__(self, tapers: Tapers, dy: float) -> None:
@@ -133,20 +136,21 @@ def fit(spectrum: Spectrum, model: Model) -> Float:
     low = [np.log(total * 1e-4), np.log(0.2 * dy), _HURST[0], np.log(total * _QUIET), _BLUR[0]]
     top = [np.log(total * 50), np.log(0.5 * n * dy), _HURST[1], np.log(total * 2), _BLUR[1]]
 
-    prior = float(np.sqrt(_prior(spectrum.edges)))
+    prior = np.sqrt(_prior(spectrum.edges))
 
     # The likelihood of averaged periodograms is a sum of squares of their deviance residuals.
     def residual(p: Float) -> Float:
         ratio = psd / model.expected(p)
         deviance = np.maximum(ratio - 1 - np.log(ratio), 0)
-        return np.append(np.sign(ratio - 1) * np.sqrt(2 * deviance), prior * p[4])
+        beside = prior[[2, 4]] * (p[[2, 4]] - [_LIKELY_HURST, 0.0])
+        return np.concatenate([np.sign(ratio - 1) * np.sqrt(2 * deviance), beside])
 
     def jacobian(p: Float) -> Float:
         expected, slopes = model.log_slopes(p)
         ratio = psd / expected
         deviance = np.sqrt(2 * np.maximum(ratio - 1 - np.log(ratio), 1e-18))
         rise = np.where(np.abs(ratio - 1) < 1e-4, 1.0, np.abs(ratio - 1) / deviance)
-        return np.concatenate([-(rise * slopes).T, [[0, 0, 0, 0, prior]]])
+        return np.concatenate([-(rise * slopes).T, np.diag(prior)[[2, 4]]])
 
     best = None
     for length, quiet in ((4.0, 0.9), (30.0, 0.9), (10.0, 0.05)):
@@ -166,9 +170,9 @@ def fit(spectrum: Spectrum, model: Model) -> Float:
     return np.asarray(best.x, np.float64)
 
 
-def _prior(edges: float) -> float:
-    # In the likelihood of one edge, as the sum over the bins is.
-    return 1 / (_BLUR_SPREAD**2 * edges)
+def _prior(edges: float) -> Float:
+    """Return what is known of each parameter beforehand, for the likelihood of one edge."""
+    return np.array([0, 0, _HURST_SPREAD**-2, 0, _BLUR_SPREAD**-2]) / edges
 
 
 def uncertainty(slopes: Float, together: Float, edges: float) -> tuple[Float, Float]:
@@ -179,7 +183,7 @@ def uncertainty(slopes: Float, together: Float, edges: float) -> tuple[Float, Fl
     independent.
     """
     information = slopes @ slopes.T
-    information[4, 4] += _prior(edges)
+    information += np.diag(_prior(edges))
     scale = np.sqrt(np.maximum(np.diag(information), 1e-12))
     # A parameter at a limit tells nothing, and must not spoil the others.
     inverse = np.linalg.pinv(information / np.outer(scale, scale), rcond=1e-9)
