@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from everhart.measure import circles, holes, lines
+from everhart.measure import circles, holes, layers, lines, particles
 from everhart.measure.matching import FailureRate, failure_rate
 
-__all__ = ["FailureRate", "circles", "failure_rate", "holes", "lines"]
+__all__ = ["FailureRate", "circles", "failure_rate", "holes", "layers", "lines", "particles"]

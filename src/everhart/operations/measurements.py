@@ -17,7 +17,15 @@ from everhart.errors import UsageError
 from everhart.micrograph import Micrograph
 from everhart.operations.base import Operation, Outcome, Parameters, Run
 
-__all__ = ["MEASUREMENTS", "PREFIX", "HolesParameters", "LinesParameters", "MeasureParameters"]
+__all__ = [
+    "MEASUREMENTS",
+    "PREFIX",
+    "HolesParameters",
+    "LayersParameters",
+    "LinesParameters",
+    "MeasureParameters",
+    "ParticlesParameters",
+]
 
 PREFIX: Final = "measure-"
 """What the names of these operations begin with; the kind follows."""
@@ -89,6 +97,40 @@ class LinesParameters(MeasureParameters):
     ] = "bright"
 
 
+_Labels = Annotated[
+    bool, Field(description="The input is a label image: each value is one object or layer.")
+]
+
+
+class LayersParameters(MeasureParameters):
+    """Parameters of ``measure-layers``."""
+
+    labels: _Labels = False
+    direction: Annotated[
+        Literal["auto", "horizontal", "vertical"],
+        Field(description="Which way the layers run; auto finds it."),
+    ] = "auto"
+
+
+class ParticlesParameters(MeasureParameters):
+    """Parameters of ``measure-particles``."""
+
+    labels: _Labels = False
+    polarity: Annotated[
+        Literal["auto", "bright", "dark"],
+        Field(description="Whether particles are brighter or darker than what is around them."),
+    ] = "auto"
+    min_diameter_px: Annotated[
+        float,
+        Field(
+            gt=0,
+            allow_inf_nan=False,
+            description="Smallest particle that counts.",
+            json_schema_extra={"metavar": "PX"},
+        ),
+    ] = 6.0
+
+
 def _measurement(
     kind: str, summary: str, parameters: type[MeasureParameters], roles: tuple[str, ...] = ()
 ) -> Operation[MeasureParameters]:
@@ -131,6 +173,16 @@ MEASUREMENTS: Final = (
         "lines",
         "Measure lines: CD, pitch, LWR and LER without the noise of finding edges.",
         LinesParameters,
+    ),
+    _measurement(
+        "layers",
+        "Measure the layers of a cross-section: thickness and rough interfaces.",
+        LayersParameters,
+    ),
+    _measurement(
+        "particles",
+        "Measure particles: area, diameter, shape, and the distribution of their sizes.",
+        ParticlesParameters,
     ),
 )
 """The operations ``measure-KIND``, in the order of the help."""
