@@ -79,6 +79,26 @@ def test_groups_of_overlapping_blocks(clean: NDArray[np.float64]) -> None:
     np.testing.assert_allclose(total / draws, out, rtol=0.2, atol=0.05)
 
 
+def test_blocks_are_not_alike_for_the_noise_they_share() -> None:
+    from everhart.restore._bm3d_kernels import MARGIN, _match
+
+    noise = correlated(np.random.default_rng(9), (120, 120)).astype(np.float32)
+    noise = np.pad(noise, ((0, 0), (0, MARGIN)))
+    shares = []
+    for shared in (np.zeros((1, 1), np.float32), (128 * covariance()).astype(np.float32)):
+        near = 0
+        for y in range(30, 90, 5):
+            for x in range(30, 90, 5):
+                places, distances = np.empty((16, 2), np.int64), np.empty(16, np.float32)
+                line = np.empty(64, np.float32)
+                found = _match(noise, y, x, 19, 16, 1e6, shared, places, distances, line)
+                assert found == 16
+                near += int(np.sum((places[1:, 0] == y) & (abs(places[1:, 1] - x) <= 1)))
+        shares.append(near / 144 / 15)
+    assert shares[0] > 0.08  # both neighbours are nearly always among the 15
+    assert shares[1] < 0.03  # 2 of 1520 would be by chance
+
+
 @pytest.mark.parametrize(("sigma", "gain"), [(0.05, 4.8), (0.15, 6.2)])
 def test_white_noise(clean: NDArray[np.float64], sigma: float, gain: float) -> None:
     rng = np.random.default_rng(2)

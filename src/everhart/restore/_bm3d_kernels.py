@@ -46,13 +46,15 @@ def _match(
     reach: int,
     most: int,
     limit: float,
+    shared: Float32,
     places: NDArray[np.int64],
     distances: Float32,
     line: Float32,
 ) -> int:
     """Find the blocks that are most like the one at (y, x); return their number, a power of 2.
 
-    ``places[k]`` are their corners, the block itself first.
+    ``places[k]`` are their corners, the block itself first. ``shared[r + dy, s + dx]`` is added to
+    the squared distance of a block that lies (dy, dx) away: what their noise has in common.
     """
     height, width = image.shape[0], image.shape[1] - MARGIN
     top, bottom = max(0, y - reach), min(height - BLOCK, y + reach)
@@ -91,6 +93,10 @@ def _match(
                     + (along[k + 6] - v6) ** 2
                     + (along[k + 7] - v7) ** 2
                 )
+        above, aside = shared.shape[0] // 2, shared.shape[1] // 2
+        if abs(row - y) <= above:
+            for dx in range(max(-aside, left - x), min(aside, right - x) + 1):
+                line[x + dx - left] += shared[above + row - y, aside + dx]
         for k in range(lanes):
             distance = line[k]
             if distance >= worst or (row == y and left + k == x):
@@ -260,6 +266,7 @@ def filter_rows(
     reach: int,
     most: int,
     limit: float,
+    shared: Float32,
     strength: float,
     forward: Float32,
     inverse: Float32,
@@ -283,8 +290,9 @@ def filter_rows(
         Whether coefficients are weighted by the pilot's, or cut at a threshold.
     rows, columns
         Corners of the reference blocks.
-    reach, most, limit
-        Search radius in pixels, most blocks of a group, largest squared distance of 64 pixels.
+    reach, most, limit, shared
+        Search radius in pixels, most blocks of a group, largest squared distance of 64 pixels, and
+        what is added to it (see `_match`).
     strength
         Threshold in standard deviations, or the factor of the noise's variance.
     forward, inverse
@@ -313,7 +321,7 @@ def filter_rows(
     factor = np.float32(strength)
     for y in rows:
         for x in columns:
-            number = _match(pilot, y, x, reach, most, limit, places, distances, line)
+            number = _match(pilot, y, x, reach, most, limit, shared, places, distances, line)
             lanes = number * BLOCK
             _gather(noisy, places, number, group)
             _haar(group, number, buffer)

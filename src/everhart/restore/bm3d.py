@@ -37,6 +37,11 @@ class _Stage:
 _HARD = _Stage(wiener=False, most=16, limit=8.0, strength=2.7)
 _WIENER = _Stage(wiener=True, most=32, limit=5.0, strength=1.0)
 
+# Correlated noise averages out more slowly, and more of it stays in the first estimate: larger
+# groups and a stronger second pass gain 0.1 to 0.4 dB on smooth pictures, for 0.2 dB on `nand`.
+_HARD_CORRELATED = replace(_HARD, most=32)
+_WIENER_CORRELATED = replace(_WIENER, strength=1.5)
+
 _ALIKE = 0.2
 """Largest mean squared difference in the second pass, in variances of the picture.
 
@@ -61,7 +66,7 @@ def bm3d(
     pass coefficients below a threshold are cut, in a second one they are weighted by the
     spectrum of the first result (Dabov et al. [1]_). For correlated noise the variance of each
     coefficient is computed from the noise's covariance, with the overlap of a group's blocks in
-    it (Makinen et al. [2]_, section III).
+    it, and blocks are not held to be alike for the noise that they share (Makinen et al. [2]_).
 
     Parameters
     ----------
@@ -92,10 +97,11 @@ def bm3d(
     white = covariance is None
     noise = np.ones((1, 1)) if covariance is None else np.asarray(covariance, np.float64)
     noise = noise * strength**2
-    basic = _pass(image, image, _HARD, noise, white, workers)
+    hard, wiener = (_HARD, _WIENER) if white else (_HARD_CORRELATED, _WIENER_CORRELATED)
+    basic = _pass(image, image, hard, noise, white, workers)
     variance = float(noise[noise.shape[0] // 2, noise.shape[1] // 2])
     alike = max(_ALIKE * float(basic.var(dtype=np.float64)) / variance, _LEAST_ALIKE)
-    wiener = replace(_WIENER, limit=min(_WIENER.limit, alike))
+    wiener = replace(wiener, limit=min(wiener.limit, alike))
     return _pass(image, basic, wiener, noise, white, workers)
 
 
@@ -117,6 +123,13 @@ def _pass(
     window = np.outer(np.kaiser(BLOCK, 2.0), np.kaiser(BLOCK, 2.0)).astype(np.float32)
     limit = stage.limit * BLOCK * BLOCK * float(noise[noise.shape[0] // 2, noise.shape[1] // 2])
 
+    # Blocks that lie close share their noise and look alike for that alone. With twice the
+    # covariance added, the noise's share in the distance is the same wherever a block lies; in the
+    # second pass the pilot has little noise left.
+    shared = np.zeros((1, 1), np.float32)
+    if not stage.wiener and not white:
+        shared = (2 * BLOCK * BLOCK * noise).astype(np.float32)
+
     pilot = np.pad(pilot, ((0, 0), (0, MARGIN)), mode="edge")
 
     def strip(part: NDArray[np.int64]) -> tuple[int, Float32, Float32]:
@@ -124,7 +137,7 @@ def _pass(
         bottom = min(image.shape[0], int(part[-1]) + _REACH + BLOCK)
         sums = np.zeros((2, bottom - top, image.shape[1]), np.float32)
         filter_rows(
-            image, pilot, stage.wiener, part, columns, _REACH, stage.most, limit,
+            image, pilot, stage.wiener, part, columns, _REACH, stage.most, limit, shared,
             stage.strength, forward, inverse, table, not white, window, sums[0], sums[1], top,
         )  # fmt: skip
         return top, sums[0], sums[1]
