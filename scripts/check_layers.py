@@ -66,9 +66,7 @@ def section(seed: list[int], dose: float, tally: Tally) -> None:
     if rng.random() < 0.5:
         taken = Camera(dose_e_per_px=dose, converter=converter).expose(image, rng)
     else:
-        scan = Microscope(
-            dose=Dose(dose), detector=Detector(taps=(0.6, 0.4)), converter=converter
-        )
+        scan = Microscope(dose=Dose(dose), detector=Detector(taps=(0.6, 0.4)), converter=converter)
         taken = scan.expose(image, rng)
     assert isinstance(taken, Micrograph)
     tally.sections += 1

@@ -167,7 +167,7 @@ def test_without_layers_there_is_an_error_and_no_number(kind: str) -> None:
 
 def test_fins_are_not_flat_layers() -> None:
     made = stack(np.random.default_rng(0), shape=(256, 256))
-    with pytest.raises(EverhartError, match="crop|goes through"):
+    with pytest.raises(EverhartError, match=r"crop|goes through"):
         layers(Micrograph(made.truth.labels, pixel_size_nm=0.2), labels=True)
 
 

@@ -100,7 +100,10 @@ def test_a_neck_is_cut(distance: float) -> None:
 
 @settings(max_examples=20)
 @given(
-    length=st.floats(20, 90), width=st.floats(7, 14), angle=st.floats(0, 180), seed=st.integers(0, 99)
+    length=st.floats(20, 90),
+    width=st.floats(7, 14),
+    angle=st.floats(0, 180),
+    seed=st.integers(0, 99),
 )
 def test_a_rough_rod_is_not_cut(length: float, width: float, angle: float, seed: int) -> None:
     from scipy.ndimage import gaussian_filter

@@ -148,7 +148,9 @@ def test_a_run_is_not_overwritten(config_file: Path, tmp_path: Path) -> None:
         train(config_file, tmp_path / "new", resume=True)
 
 
-@pytest.mark.parametrize("name", ["tin-balls", "sem-general", "adapt", "n2n", "renin", "fbi", "wafer"])
+@pytest.mark.parametrize(
+    "name", ["tin-balls", "sem-general", "adapt", "n2n", "renin", "fbi", "wafer"]
+)
 def test_the_shipped_configs_are_valid(name: str) -> None:
     from everhart.restore.train import DenoiserConfig
     from everhart.training.config import load_config

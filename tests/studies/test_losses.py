@@ -58,7 +58,9 @@ def test_wafer_pairs_are_made_once(wafers: WaferPairs) -> None:
 def test_the_judge_knows_what_is_kept_and_what_is_lost(wafers: WaferPairs) -> None:
     def truth(image: Any) -> Any:
         """Return the noise-free image, which only a test can."""
-        candidates = [p for s in wafers.specimens.values() for p in (*s.trial.marked, s.trial.pattern)]
+        candidates = [
+            p for s in wafers.specimens.values() for p in (*s.trial.marked, s.trial.pattern)
+        ]
         return min(candidates, key=lambda c: float(((c - image) ** 2).mean()))
 
     noisy = wafers.judge(lambda image: image)

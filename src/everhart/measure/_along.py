@@ -1,4 +1,4 @@
-"""Statistics of a quantity along an interface: its scatter without noise, and how sure its mean is."""
+"""Statistics of a quantity along an interface: its scatter without noise, its mean's error."""
 
 from __future__ import annotations
 
@@ -72,19 +72,19 @@ def autocovariance(values: Float, lags: int) -> Float:
     return np.asarray(products(centred) / np.maximum(pairs, 1.0))
 
 
-def statistics_along(
-    values: Float, noise_reach: int, mean_factor: float = 1.0
-) -> AlongStatistics:
+def statistics_along(values: Float, noise_reach: int, mean_factor: float = 1.0) -> AlongStatistics:
     """Take the noise out of the scatter of a quantity along an interface.
 
     Noise of columns that are further apart than it reaches is independent, so that it adds to
     the autocovariance at short lags alone. From `noise_reach` on the autocovariance is that of
-    the layer. The curve ``a exp(-(d / xi)^p) - m`` is fitted to it there, p from 0.8 to 2 (twice the
+    the layer. The curve ``a exp(-(d / xi)^p) - m`` is fitted to it there, p from 0.8 to 2 (twice
+    the
     Hurst exponent), and continued to lag 0: what the measured variance has beyond it is noise.
     m is what the subtraction of the mean over a finite length takes from all lags. What is
     rough over fewer columns than the noise reaches cannot be told from it.
 
-    The variances of the mean and of the variance follow from the fitted curve and the noise with the
+    The variances of the mean and of the variance follow from the fitted curve and the noise with
+    the
     usual sums over lags [1]_.
 
     Parameters
@@ -134,9 +134,15 @@ def statistics_along(
     # A variance below its own error says little of its root: no more than the root of that.
     sigma_sd = sd / (2 * sigma) if variance > sd else float(np.sqrt(sd)) / 2
     return AlongStatistics(
-        mean, float(np.sqrt(mean_variance)), sigma, sigma_sd, float(np.sqrt(noise)),
-        length if variance > 0 else float("nan"), float(min(total / max(mean_variance, 1e-300), n)), n,
-    )  # fmt: skip
+        mean,
+        float(np.sqrt(mean_variance)),
+        sigma,
+        sigma_sd,
+        float(np.sqrt(noise)),
+        length if variance > 0 else float("nan"),
+        float(min(total / max(mean_variance, 1e-300), n)),
+        n,
+    )
 
 
 def _fit_curve(covariance: Float, reach: int, n: int) -> tuple[float, float, float]:

@@ -21,8 +21,9 @@ def checked_image(image: Any, what: str, smallest: int) -> NDArray[Any]:
     pixels = np.asarray(field_of(image))
     if pixels.ndim != 2 or min(pixels.shape) < smallest:
         raise UsageError(
-            f"An array of shape {pixels.shape} was given: {what} are measured in one image (height, "
-            f"width) of at least {smallest} pixels a side; give the frames of a stack one by one."
+            f"An array of shape {pixels.shape} was given: {what} are measured in one image "
+            f"(height, width) of at least {smallest} pixels a side; give the "
+            "frames of a stack one by one."
         )
     if not np.isfinite(pixels).all():
         raise UsageError("An image with NaN or infinite pixels was given: fill them first.")
@@ -37,8 +38,8 @@ def refuse_saturated(pixels: NDArray[Any], what: str) -> float:
     low, high = pixels.min(), pixels.max()
     if low == high:
         raise EverhartError(
-            f"All pixels have the grey level {float(low):g}: there are no {what} in the image; give "
-            "one that has contrast and is not saturated."
+            f"All pixels have the grey level {float(low):g}: there are no {what} in the image; "
+            "give one that has contrast and is not saturated."
         )
     if pixels.dtype.kind not in "ui":
         return 0.0

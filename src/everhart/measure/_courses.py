@@ -58,12 +58,11 @@ class Course:
         return self.below - self.above
 
 
-def measure_courses(
-    pixels: Image, candidates: list[Candidate], noise_reach: int
-) -> list[Course]:
+def measure_courses(pixels: Image, candidates: list[Candidate], noise_reach: int) -> list[Course]:
     """Trace interfaces, and measure where each is in every column.
 
-    The course starts from the best path through the gradients. Then, in each column, the model of the
+    The course starts from the best path through the gradients. Then, in each column, the model of
+    the
     edge (two grey levels and an error function between) is shifted: to first order the shift is the
     correlation of what the model leaves with the model's derivative, which is the estimate
     of least noise and linear in it. Levels are those of the neighbourhood along the interface, so
@@ -99,9 +98,14 @@ def measure_courses(
         smooth = gaussian_filter1d(path, 2.0)
         courses.append(
             Course(
-                candidate.sign, smooth, candidate.width_px, nothing, nothing, path,
+                candidate.sign,
+                smooth,
+                candidate.width_px,
+                nothing,
+                nothing,
+                path,
                 noise_variance=path.size / 48,
-            )  # fmt: skip
+            )
         )
         reaches.append((gaps[i - 1] if i > 0 else np.inf, gaps[i] if i < len(gaps) else np.inf))
     for step in range(_ROUNDS):
@@ -127,8 +131,7 @@ def _improve(
     width = course.path.size
     free = max(4.5 * course.width_px + 3, 8.0)
     up, down = (
-        int(np.ceil(min(free, max(gap / 2, gap - 2 * course.width_px, 3.0))))
-        for gap in gaps
+        int(np.ceil(min(free, max(gap / 2, gap - 2 * course.width_px, 3.0)))) for gap in gaps
     )
     near = np.rint(course.path).astype(np.intp)
     rows = near[None, :] + np.arange(-up, down + 1)[:, None]

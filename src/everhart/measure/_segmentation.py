@@ -92,7 +92,8 @@ def segment(values: Image, noise: NoiseEstimate, smallest_px: float) -> Regions:
 
     The image is smoothed no more than its measured noise asks for: until Otsu's classes are
     apart by 7 standard deviations of what noise is left. The background is the local mean
-    of what is below a threshold of 4.5 standard deviations of the background's own scatter; a particle
+    of what is below a threshold of 4.5 standard deviations of the background's own scatter; a
+    particle
     is what is above it and reaches 7. So particles that are fainter than others are found
     too.
 
@@ -152,7 +153,9 @@ def segment(values: Image, noise: NoiseEstimate, smallest_px: float) -> Regions:
             break
         background = _local_mean(smooth, ~cv2.dilate(mask.astype(np.uint8), _disk(3)).astype(bool))
     mask = _without_holes(smooth - background > limit, 0.25 * np.pi * smallest_px**2)
-    count, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
+    count, pieces, stats, _ = cv2.connectedComponentsWithStats(
+        mask.astype(np.uint8), connectivity=4
+    )
     peak = np.zeros(count)
     np.maximum.at(peak, pieces.ravel(), (smooth - background).ravel())
     area = stats[:, cv2.CC_STAT_AREA]
@@ -180,7 +183,8 @@ def _white_noise(values: Image, bright: Mask, noise: NoiseEstimate) -> float:
     """Return the standard deviation of white noise as strong as that of the image, at edges.
 
     The mean of the variances within both classes, by second differences along the axis where
-    noise is whiter. A line of variance over grey level fails where the background is clipped to black.
+    noise is whiter. A line of variance over grey level fails where the background is clipped to
+    black.
     """
     axis = 0 if abs(noise.correlation_along("y")[1]) <= abs(noise.correlation_along("x")[1]) else 1
     rho = noise.correlation_along("xy"[1 - axis])
@@ -309,7 +313,9 @@ def separate(mask: Mask) -> Labels:
     ndarray of int32
         A label a particle, from 1.
     """
-    count, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
+    count, pieces, stats, _ = cv2.connectedComponentsWithStats(
+        mask.astype(np.uint8), connectivity=4
+    )
     labels = pieces.astype(np.int32)
     following = count
     for k in range(1, count):
@@ -366,7 +372,9 @@ def _without_false_cuts(parts: Labels, depth: Image) -> Labels:
     parts = parts.copy()
     # Passages of a part that is joined become those of the whole.
     while necks:
-        ratios = {pair: neck / min(radius[pair[0]], radius[pair[1]]) for pair, neck in necks.items()}
+        ratios = {
+            pair: neck / min(radius[pair[0]], radius[pair[1]]) for pair, neck in necks.items()
+        }
         order = sorted(ratios, key=lambda pair: -ratios[pair])
         joined = None
         for a, b in order:

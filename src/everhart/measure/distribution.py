@@ -33,7 +33,8 @@ def size_distribution(diameters: Float, weights: Float, unit: str) -> dict[str, 
     -------
     dict
         ``diameter_mean_nm``, ``diameter_sigma_nm``, ``d10_nm``, ``d50_nm``, ``d90_nm`` and
-        ``diameter_mean_corrected_nm``, each with its standard deviation from 500 bootstrap samples of
+        ``diameter_mean_corrected_nm``, each with its standard deviation from 500 bootstrap samples
+        of
         the particles; None where one particle tells nothing.
 
     Examples

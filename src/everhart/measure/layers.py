@@ -51,11 +51,13 @@ def layers(
 ) -> Measurement:
     """Measure the layers of a cross-section: thickness, its scatter, and rough interfaces.
 
-    Interfaces are found by themselves: the tilt is that at which grey levels averaged along the layers
+    Interfaces are found by themselves: the tilt is that at which grey levels averaged along the
+    layers
     have the largest gradients, interfaces are gradients of that profile beyond 6.5 of their
-    standard deviations (from the scatter between blocks of columns, so that no noise level has to be
-    given), each is followed by the best path through its gradients, and in every column the
-    model of an edge is fitted. The result has noise, which is taken out of all roughness: noise of columns
+    standard deviations (from the scatter between blocks of columns, so that no noise level has to
+    be     given), each is followed by the best path through its gradients, and in every column the
+    model of an edge is fitted. The result has noise, which is taken out of all roughness: noise of
+    columns
     further apart than it reaches is independent, so that the autocovariance there is the layer's
     own; continued to lag 0 it gives the variance without noise. The tilt is then fitted to the
     interfaces, and thickness is perpendicular to them.
@@ -77,19 +79,24 @@ def layers(
     Returns
     -------
     Measurement
-        Table, a row a layer between two interfaces, from the top (or left): ``layer`` (number, or label),
-        ``grey`` (its level), ``thickness_nm``, ``thickness_3sigma_nm`` (three standard deviations of the
+        Table, a row a layer between two interfaces, from the top (or left): ``layer`` (number, or
+        label),
+        ``grey`` (its level), ``thickness_nm``, ``thickness_3sigma_nm`` (three standard deviations
+        of the
         local thickness, without noise), ``roughness_top_nm`` and ``roughness_bottom_nm`` (standard
         deviation of the interfaces about a straight line, without noise), each with its ``_sd``;
-        ``columns`` and ``columns_effective`` (number of independent ones). ``thickness_sd_nm`` is that of the
-        mean of the layer of which the image shows a piece. Table ``interfaces``: the same, an interface a
+        ``columns`` and ``columns_effective`` (number of independent ones). ``thickness_sd_nm`` is
+        that of the
+        mean of the layer of which the image shows a piece. Table ``interfaces``: the same, an
+        interface a
         row, with correlation length, width of the transition, noise of one column. Summary:
         ``layers``, ``tilt_deg``, ``direction``, ``edge_convention``.
 
     Raises
     ------
     UsageError
-        If the image is a stack, too small, not finite, or has no pixel size while nm are asked for; if labels
+        If the image is a stack, too small, not finite, or has no pixel size while nm are asked
+        for; if labels
         do not fit it.
     EverhartError
         If there are no two interfaces, layers are not flat, or the image is saturated.
@@ -194,8 +201,8 @@ def _from_labels(labels: NDArray[np.int64], direction: str) -> tuple[_Interfaces
         )
     if len(values) < 3:
         raise EverhartError(
-            f"A label image of {len(values)} {'label' if len(values) == 1 else 'labels'} was given: "
-            "a layer lies between two others, so give at least three."
+            f"A label image of {len(values)} {'label' if len(values) == 1 else 'labels'} was "
+            "given: a layer lies between two others, so give at least three."
         )
     vertical = direction == "vertical"
     if direction == "auto":
@@ -227,9 +234,7 @@ def _from_labels(labels: NDArray[np.int64], direction: str) -> tuple[_Interfaces
     return _Interfaces(rows, grey, tuple(names), 1, [{} for _ in kept]), vertical
 
 
-def _measurement(
-    found: _Interfaces, size: Unit, vertical: bool, convention: str
-) -> Measurement:
+def _measurement(found: _Interfaces, size: Unit, vertical: bool, convention: str) -> Measurement:
     import pandas as pd
 
     name = size.name

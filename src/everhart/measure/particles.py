@@ -64,27 +64,35 @@ def particles(
     -------
     Measurement
         Table, a row a particle: ``particle``, ``y_px``, ``x_px`` and ``y_nm``, ``x_nm`` (centroid),
-        ``area_nm2``, ``diameter_nm`` (of the circle of equal area), ``major_nm``, ``minor_nm`` (axes
-        of the ellipse of equal second moments), ``aspect`` (major over minor), ``angle_deg`` (of the major
-        axis, from +x towards +y, 0 to 180), ``circularity`` (4 pi area / perimeter squared), each with
-        its ``_sd``; ``touching`` (was cut from a neighbour, or its label touches another), ``border`` (reaches
-        out of the image) and ``weight``: 1 over the share of places at which a particle of its extent is
+        ``area_nm2``, ``diameter_nm`` (of the circle of equal area), ``major_nm``, ``minor_nm``
+        (axes
+        of the ellipse of equal second moments), ``aspect`` (major over minor), ``angle_deg`` (of
+        the major
+        axis, from +x towards +y, 0 to 180), ``circularity`` (4 pi area / perimeter squared), each
+        with
+        its ``_sd``; ``touching`` (was cut from a neighbour, or its label touches another),
+        ``border`` (reaches
+        out of the image) and ``weight``: 1 over the share of places at which a particle of its
+        extent is
         wholly in the image [1]_. Particles at the border are in the table, and in no statistics.
         Large ones are more often cut by the border, so that the others are small by selection;
         weights undo that (``diameter_mean_corrected_nm``).
 
         Summary: ``particles`` (complete ones), ``at_border``, ``touching``, mean, sd and quantiles
-        ``d10_nm``, ``d50_nm``, ``d90_nm`` of the diameters by number, each with a ``_sd`` by bootstrap,
+        ``d10_nm``, ``d50_nm``, ``d90_nm`` of the diameters by number, each with a ``_sd`` by
+        bootstrap,
         ``polarity``, ``edge_convention``. The picture of the distribution:
         :func:`everhart.measure.distribution.draw_size_distribution`.
 
     Raises
     ------
     UsageError
-        If the image is a stack, not finite, or has no pixel size while nm are asked for; if labels do not
+        If the image is a stack, not finite, or has no pixel size while nm are asked for; if labels
+        do not
         fit it.
     EverhartError
-        If nothing stands out of the noise, all particles reach out of the image, or it is saturated.
+        If nothing stands out of the noise, all particles reach out of the image, or it is
+        saturated.
 
     References
     ----------
@@ -106,7 +114,7 @@ def particles(
     pixels = checked_image(image, "particles", _SMALLEST)
     if not (np.isfinite(min_diameter_px) and min_diameter_px >= 2):
         raise UsageError(
-            f"min_diameter_px = {min_diameter_px!r} was given: give a diameter of at least 2 pixels."
+            f"min_diameter_px = {min_diameter_px!r} was given: give at least 2 pixels."
         )
     if labels is None or labels is False:
         rows, outlines, about = _segmented(pixels, polarity, size, float(min_diameter_px))
@@ -128,7 +136,7 @@ def _segmented(
     rows, outlines = _outlined(regions, sign, size)
     about = {
         "polarity": polarity,
-        "edge_convention": "steepest place of the edge profile, common to all particles of the image",
+        "edge_convention": "steepest place of the edge profile, common to all particles",
         "noise_sigma": regions.noise * 2 * np.sqrt(np.pi) * regions.smoothing_px,
         "smoothing_px": regions.smoothing_px,
         "saturated": saturated,
