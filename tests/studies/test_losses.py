@@ -176,6 +176,9 @@ def test_a_claim_needs_more_than_the_spread() -> None:
     assert "| A beats Raw, PSNR (dB) | +3.3 | +11.00 +- 1.00 | yes |" in text
     assert "| +0.17 +- 0.76 | **no**: no difference beyond the spread |" in text
     assert "| B is within 0.2 of A, PSNR (dB) | - | -0.17 +- 0.76 | yes |" in text
+    # One seed has no spread to judge by.
+    first = markdown(study, {"scale": "cpu", "figures": [c for c in cells if c["seed"] == 0]})
+    assert "| A beats Raw, PSNR (dB) | +3.3 | +10.00 | open: one seed |" in first
 
 
 @pytest.mark.slow
