@@ -146,7 +146,8 @@ def segment(values: Image, noise: NoiseEstimate, smallest_px: float) -> Regions:
     limit = (low + high) / 2
     mask = smooth > limit
     for _ in range(3):
-        scatter = _lower_scatter(smooth[~mask] - background[~mask], left)
+        # Faint particles below the first threshold make the background look rougher than it is.
+        scatter = min(_lower_scatter(smooth[~mask] - background[~mask], left), 0.1 * contrast)
         limit = max(_Z * scatter, 0.12 * contrast)
         mask = smooth - background > limit
         if mask.mean() > 0.98:

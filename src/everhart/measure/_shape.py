@@ -11,7 +11,8 @@ __all__ = ["Shape", "resampled", "shape_of", "shape_with_noise"]
 
 Float = NDArray[np.float64]
 
-_DRAWS = 32
+_DRAWS = 24
+_DRAWN_POINTS = 128
 
 
 class Shape(NamedTuple):
@@ -66,7 +67,8 @@ def shape_of(points: Float) -> Shape:
     # About a point inside: moments about a far origin would be differences of large numbers.
     origin = points.mean(axis=-2, keepdims=True)
     y, x = (points - origin)[..., 0], (points - origin)[..., 1]
-    y2, x2 = np.roll(y, -1, axis=-1), np.roll(x, -1, axis=-1)
+    y2 = np.concatenate([y[..., 1:], y[..., :1]], axis=-1)
+    x2 = np.concatenate([x[..., 1:], x[..., :1]], axis=-1)
     cross = x * y2 - x2 * y
     signed = cross.sum(axis=-1) / 2
     area = np.where(signed == 0, 1e-30, signed)
@@ -144,7 +146,11 @@ def shape_with_noise(
     white = rng.standard_normal((_DRAWS, len(points)))
     smooth = gaussian_filter1d(white, smoothing, axis=1, mode="wrap") if smoothing > 0 else white
     smooth *= edge_sigma / max(float(smooth.std()), 1e-30)
-    drawn = shape_of((points + smooth[:, :, None] * normal) * size)
+    # Long outlines with fewer points: their noise is little against their length.
+    step = len(points) // _DRAWN_POINTS + 1
+    kept = points[::step]
+    drawn = shape_of((kept + smooth[:, ::step, None] * normal[::step]) * size)
+    plain = exact if step == 1 else shape_of(kept * size)
     turn = np.angle(np.exp(2j * (drawn.angle - exact.angle))) / 2
     sd = {
         name: float(np.std(getattr(drawn, name)))
@@ -154,7 +160,7 @@ def shape_with_noise(
     sd["diameter"] = sd["area"] / float(np.sqrt(np.pi * max(float(exact.area), 1e-30)))
     sd["angle"] = float(np.sqrt(np.mean(turn**2)))
     # Noise lengthens the outline; by as much again as drawn noise does.
-    longer = float(np.mean(drawn.perimeter)) - float(exact.perimeter)
+    longer = float(np.mean(drawn.perimeter)) - float(plain.perimeter)
     perimeter = np.asarray(max(float(exact.perimeter) - longer, 0.5 * float(exact.perimeter)))
     # No outline is shorter than the circle of its area.
     perimeter = np.maximum(perimeter, 2 * np.sqrt(np.pi * exact.area))
