@@ -6,7 +6,16 @@
 
 from __future__ import annotations
 
-from everhart.measure import circles, holes, layers, lines, particles
+from everhart.measure import circles, defects, holes, layers, lines, particles
 from everhart.measure.matching import FailureRate, failure_rate
 
-__all__ = ["FailureRate", "circles", "failure_rate", "holes", "layers", "lines", "particles"]
+__all__ = [
+    "FailureRate",
+    "circles",
+    "defects",
+    "failure_rate",
+    "holes",
+    "layers",
+    "lines",
+    "particles",
+]

@@ -20,6 +20,7 @@ from everhart.operations.base import Operation, Outcome, Parameters, Run
 __all__ = [
     "MEASUREMENTS",
     "PREFIX",
+    "DefectsParameters",
     "HolesParameters",
     "LayersParameters",
     "LinesParameters",
@@ -131,6 +132,17 @@ class ParticlesParameters(MeasureParameters):
     ] = 6.0
 
 
+class DefectsParameters(MeasureParameters):
+    """Parameters of ``measure-defects``."""
+
+    false_alarms: Annotated[
+        float,
+        Field(
+            ge=1e-6, le=10, description="Alarms by chance that an image without defects may have."
+        ),
+    ] = 0.01
+
+
 def _measurement(
     kind: str, summary: str, parameters: type[MeasureParameters], roles: tuple[str, ...] = ()
 ) -> Operation[MeasureParameters]:
@@ -183,6 +195,13 @@ MEASUREMENTS: Final = (
         "particles",
         "Measure particles: area, diameter, shape, and the distribution of their sizes.",
         ParticlesParameters,
+    ),
+    _measurement(
+        "defects",
+        "Find defects of lines or arrays: what differs from the pattern's own period, or from "
+        "--reference.",
+        DefectsParameters,
+        ("reference",),
     ),
 )
 """The operations ``measure-KIND``, in the order of the help."""
