@@ -99,6 +99,40 @@ def test_blocks_are_not_alike_for_the_noise_they_share() -> None:
     assert shares[1] < 0.03  # 2 of 1520 would be by chance
 
 
+def test_independent_values_of_a_block() -> None:
+    """Against the covariance matrix of the 64 pixels, written out."""
+    noise = covariance()
+    rows, columns = np.divmod(np.arange(64), 8)
+    down, right = rows[:, None] - rows, columns[:, None] - columns
+    matrix = np.where(
+        (abs(down) <= 3) & (abs(right) <= 3),
+        noise[3 + np.clip(down, -3, 3), 3 + np.clip(right, -3, 3)],
+        0.0,
+    )
+    expected = np.trace(matrix) ** 2 / np.trace(matrix @ matrix)
+    assert module._independent_values(noise) == pytest.approx(expected)
+    assert module._independent_values(np.ones((1, 1))) == 64
+    assert module._independent_values(np.ones((15, 15))) == pytest.approx(1)
+
+
+def test_noise_of_few_independent_values_is_searched_nearby() -> None:
+    """On a smooth picture under isotropic noise, where a wide search finds likeness by chance."""
+    y, x = np.mgrid[:128, :160] / 40
+    clean = 0.5 + 0.2 * np.sin(x + y**2)
+    sigma = 0.1
+    taps = np.exp(-(np.arange(-3, 4) ** 2) / 2)
+    noise = np.random.default_rng(10).normal(size=clean.shape)
+    for axis in (0, 1):
+        noise = convolve1d(noise, taps / np.linalg.norm(taps), axis=axis, mode="wrap")
+    lags = np.correlate(taps, taps, "full") / (taps @ taps)
+    unit = ((clean + sigma * noise) / sigma).astype(np.float32)
+    near = bm3d(unit, np.outer(lags, lags)) * sigma
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_FEW", 0.0)
+        far = bm3d(unit, np.outer(lags, lags)) * sigma
+    assert error_db(near, clean) > error_db(far, clean) + 0.15  # 0.26 to 0.37 with other noise
+
+
 @pytest.mark.parametrize(("sigma", "gain"), [(0.05, 4.8), (0.15, 6.2)])
 def test_white_noise(clean: NDArray[np.float64], sigma: float, gain: float) -> None:
     rng = np.random.default_rng(2)
@@ -114,7 +148,7 @@ def test_knowing_the_correlation_is_worth_a_decibel(clean: NDArray[np.float64]) 
     noisy = clean + sigma * correlated(rng, clean.shape)
     unit = (noisy / sigma).astype(np.float32)
     blind, told = bm3d(unit) * sigma, bm3d(unit, covariance()) * sigma
-    assert error_db(told, clean) > error_db(blind, clean) + 1.0
+    assert error_db(told, clean) > error_db(blind, clean) + 1.0  # 1.3 to 1.5
 
 
 def test_threads_change_nothing(clean: NDArray[np.float64]) -> None:
@@ -153,7 +187,7 @@ def test_from_the_image_alone(clean: NDArray[np.float64]) -> None:
     grey = 40 + 150 * clean
     noisy = (grey + 15 * correlated(rng, clean.shape)).astype(np.float32)
     restored = denoise_classical(noisy, "bm3d")
-    assert error_db(restored, grey) > error_db(noisy, grey) + 4.5
+    assert error_db(restored, grey) > error_db(noisy, grey) + 4.0  # 4.2 to 5.0 with other noise
     assert error_db(restored, grey) > error_db(denoise_classical(noisy, "nlm"), grey)
 
 

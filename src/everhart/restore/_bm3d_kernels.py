@@ -228,11 +228,11 @@ def _variances(
                 continue
             node, other = number + m, number + n
             while node != other:
-                node, other = node // 2, other // 2
-            common = covariance[reach + dy, reach + dx]
-            for i in range(BLOCK):
-                for j in range(BLOCK):
-                    sums[node, i * BLOCK + j] += common[i, j]
+                node, other = node >> 1, other >> 1
+            common = covariance[reach + dy, reach + dx].reshape(BLOCK * BLOCK)
+            into = sums[node]
+            for a in range(BLOCK * BLOCK):
+                into[a] += common[a]
     alone = covariance[reach, reach]
     least = np.float32(1e-6)
     length, first = np.float32(2.0), number // 2  # from the lowest level of the tree up
