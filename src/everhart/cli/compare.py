@@ -110,7 +110,8 @@ def compare(
 
     With a reference: PSNR, SSIM and MS-SSIM. With several frames of the field (a stack, or
     files with --one-field): an estimate of the error, and methods ranked by it. With
-    neither: what the removed part looks like. Of a data set: means, paired differences, who wins
+    neither: what the removed part looks like. With a reference and --measure: what methods, and
+    means of the frames, do to measured sizes. Of a data set: means, paired differences, who wins
     in how many images, and the worst cases; OUT.csv and OUT.yaml beside it, and OUT.cells, from
     which --resume goes on.
 
@@ -121,6 +122,7 @@ def compare(
       everhart compare frames/ --one-field --report report.html
       everhart compare first.tif --second-frame second.tif --report report.html
       everhart compare noisy/ --reference clean/ --report report.html
+      everhart compare holes.tif --reference clean.tif --measure holes --report report.html
       everhart compare --config report.yaml --report again.html
     """
     if config is not None:
@@ -174,6 +176,7 @@ def compare(
                 data_range=checked.data_range,
                 device=checked.device,
                 turns=checked.turns,
+                measure=checked.measure,
                 pixel_size_nm=pixel_size_nm,
                 judge_by=judge_by,
                 tie_margin=_checked_margin(tie_margin),
@@ -228,6 +231,7 @@ def compare(
                         data_range=checked.data_range,
                         device=checked.device,
                         turns=checked.turns,
+                        measure=checked.measure,
                         pixel_size_nm=pixel_size_nm,
                         on_method=step,
                     )

@@ -115,6 +115,13 @@ class CompareParameters(Parameters):
             json_schema_extra={"metavar": "N"},
         ),
     ] = 3
+    measure: Annotated[
+        Literal["holes", "lines"] | None,
+        Field(
+            description="Measure holes or lines in every picture and in the reference: bias and "
+            "spread of the CD, bias of the roughness, missed and false ones.",
+        ),
+    ] = None
 
 
 class AlignParameters(Parameters):
@@ -196,6 +203,7 @@ def _compare(parameters: CompareParameters) -> Run:
             device=parameters.device,
             one_field=parameters.one_field,
             turns=parameters.turns,
+            measure=parameters.measure,
         )
         return Outcome(
             results=tuple(image.to_dict() for image in comparison.images),

@@ -113,6 +113,8 @@ class ImageComparison:
         The image as it was given.
     methods
         One result a method.
+    averages
+        Means of frames of the field, where sizes were to be measured.
     reference
         Reference laid on the image, float32 ``(H, W)``, or None.
     data_range
@@ -138,11 +140,12 @@ class ImageComparison:
     frames: FrameJudgement | None = None
     ms_ssim_scales: int = 0
     alignment: Mapping[str, Alignment] = field(default_factory=dict)
+    averages: tuple[MethodResult, ...] = ()
 
     @property
     def results(self) -> tuple[MethodResult, ...]:
-        """The image as it was given, then every method."""
-        return (self.noisy, *self.methods)
+        """The image as it was given, means of frames, then every method."""
+        return (self.noisy, *self.averages, *self.methods)
 
     @property
     def headline(self) -> str | None:
@@ -163,7 +166,8 @@ class ImageComparison:
         if self.frames is None:
             return self.results
         named = {result.name: result for result in self.results}
-        return tuple(named[ranked.name] for ranked in self.frames.ranking)
+        ranked = tuple(named.pop(ranked.name) for ranked in self.frames.ranking)
+        return (*ranked, *named.values())  # frames cannot judge a mean that they are in
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the pictures as plain values."""

@@ -28,6 +28,7 @@ from everhart.report.dataset_shown import CROP_PX, choose_shown
 from everhart.report.dataset_table import default_tie_margin
 from everhart.report.figures import FIGURES
 from everhart.report.methods import label
+from everhart.report.metrology import MeasuredKind, check_measured
 from everhart.report.pairing import Item, Words, find_items
 from everhart.report.pictures import contrast_window, detail_region, structured_point, to_grey
 from everhart.report.run import compare_image, provenance
@@ -47,6 +48,7 @@ def compare_dataset(
     data_range: float | None = None,
     device: str = "auto",
     turns: int = 3,
+    measure: MeasuredKind | None = None,
     pixel_size_nm: float | None = None,
     judge_by: str | None = None,
     tie_margin: float | None = None,
@@ -74,7 +76,7 @@ def compare_dataset(
         (:func:`everhart.report.pairing.pair_files`).
     fields
         Whether files whose names differ in a running number alone are frames of one field.
-    alignment, data_range, device, turns, pixel_size_nm
+    alignment, data_range, device, turns, measure, pixel_size_nm
         As for :func:`everhart.report.compare_image`.
     judge_by
         Key of the figure that decides wins and worst cases; None for the affine-matched PSNR, the
@@ -111,6 +113,7 @@ def compare_dataset(
         If no image could be compared.
     """
     labels = check_choices(methods, judge_by=judge_by, tie_margin=tie_margin, worst_of=worst_of)
+    check_measured(measure)
     items = _items_of(images, reference, fields)
     if not items:
         raise UsageError("No image was given: give at least one.")
@@ -122,6 +125,7 @@ def compare_dataset(
         "data_range": data_range,
         "device": device,
         "turns": turns,
+        "measure": measure,
         "pixel_size_nm": pixel_size_nm,
     }
     with ExitStack() as stack:
@@ -148,6 +152,7 @@ def compare_dataset(
         compared = DatasetComparison(
             images=found,
             methods=labels,
+            averages=tuple(run.averages),
             failures=tuple(run.failures),
             judged_by=judged,
             tie_margin=margin,
@@ -186,6 +191,7 @@ class _Run:
     images: list[DatasetImage] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     keys: dict[tuple[str, str], str] = field(default_factory=dict)
+    averages: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.records = {NOISY: {"method": NOISY}}
@@ -205,13 +211,25 @@ class _Run:
             "crop_px": CROP_PX,
             **self.settings,
         }
+
+        def key(record: dict[str, str]) -> str:
+            return key_of(record=record, **basis)
+
         for name, record in self.records.items():
-            self.keys[item.name, name] = key_of(record=record, **basis)
+            self.keys[item.name, name] = key(record)
         cells = {name: self._load(item, name) for name in self.records}
         missing = [m for m in self.methods if cells[label(m)] is None or not self._is_kept(item, m)]
         if missing or cells[NOISY] is None:
-            self._find(item, missing, on_method)
+            self._find(item, missing, on_method, key)
             cells = {name: self._load(item, name) for name in self.records}
+        # How many frames a file holds is known only when it has been read.
+        first = cells[NOISY]
+        for name in first.facts["averages"] if first is not None else ():
+            self.keys[item.name, name] = key({"frames": name})
+            cells[name] = self._load(item, name)
+            if name not in self.averages:
+                self.averages.append(name)
+                self.averages.sort(key=lambda mean: int(mean[1:]))
         failed = {f.method for f in self.failures if f.image == item.name}
         known = {name: cell for name, cell in cells.items() if cell and name not in failed}
         if NOISY not in known or len(known) < 2 or None in failed:
@@ -239,12 +257,23 @@ class _Run:
         return kept_image(self.keep_images, label(method), item.name).is_file()
 
     def _find(
-        self, item: Item, methods: Sequence[str], on_method: Callable[[str, int], None]
+        self,
+        item: Item,
+        methods: Sequence[str],
+        on_method: Callable[[str, int], None],
+        key: Callable[[dict[str, str]], str],
     ) -> None:
         """Run methods on an image, going on after one that fails."""
         left = list(methods)
         while True:
             running: list[str] = []
+
+            def keep(
+                image: ImageComparison, result: MethodResult, whole: Micrograph | None
+            ) -> None:
+                if result in image.averages:
+                    self.keys[item.name, result.name] = key({"frames": result.name})
+                self._keep(item, image, result, whole)
 
             def begin(method: str, done: int, running: list[str] = running) -> None:
                 running.append(method)
@@ -257,7 +286,7 @@ class _Run:
                     reference=item.reference,
                     more_frames=item.frames,
                     on_method=begin,
-                    on_result=lambda image, result, whole: self._keep(item, image, result, whole),
+                    on_result=keep,
                     **self.settings,
                 )
             except Exception as error:  # one image of a thousand must not end the run
@@ -295,6 +324,7 @@ class _Run:
                 "ms_ssim_scales": image.ms_ssim_scales or None,
                 "alignment": {role: vars(how) for role, how in image.alignment.items()},
                 "crop_yx_px": [region.y, region.x],
+                "averages": [mean.name for mean in image.averages],
             }
         self.store.save(key, name, Cell(result.name, figures, facts), pictures)
 

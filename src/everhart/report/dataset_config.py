@@ -13,6 +13,7 @@ from everhart.micrograph import __version__
 from everhart.report.comparison import AlignmentModel
 from everhart.report.dataset import method_record
 from everhart.report.methods import is_model_file, label
+from everhart.report.metrology import MeasuredKind
 from everhart.report.pairing import Item, find_items
 
 __all__ = ["DatasetConfig", "read_config", "write_config"]
@@ -42,6 +43,7 @@ class DatasetConfig(BaseModel):
     data_range: float | None = Field(None, gt=0, allow_inf_nan=False)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     turns: int = Field(3, ge=1)
+    measure: MeasuredKind | None = None
     pixel_size_nm: float | None = Field(None, gt=0, allow_inf_nan=False)
     judge_by: str | None = None
     tie_margin: float | None = Field(None, ge=0, allow_inf_nan=False)
@@ -69,7 +71,7 @@ class DatasetConfig(BaseModel):
     def arguments(self) -> dict[str, Any]:
         """Return the keyword arguments of :func:`everhart.report.compare_dataset`."""
         names = (
-            "alignment", "data_range", "device", "turns", "pixel_size_nm",
+            "alignment", "data_range", "device", "turns", "measure", "pixel_size_nm",
             "judge_by", "tie_margin", "worst_of",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}

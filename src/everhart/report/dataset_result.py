@@ -112,6 +112,8 @@ class DatasetComparison:
         Crops of some images.
     provenance
         Version, date, command and machine, as of :func:`everhart.report.provenance`.
+    averages
+        Names of means of frames, which no method made: they are shown, and rank with none.
     """
 
     images: tuple[DatasetImage, ...]
@@ -123,11 +125,12 @@ class DatasetComparison:
     settings: Mapping[str, Any] = field(default_factory=dict)
     shown: tuple[ShownImage, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
+    averages: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The image as it was given, and the methods."""
-        return (NOISY, *self.methods)
+        """The image as it was given, means of frames, and the methods."""
+        return (NOISY, *self.averages, *self.methods)
 
     @cached_property
     def table(self) -> pd.DataFrame:

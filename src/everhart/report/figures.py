@@ -69,6 +69,40 @@ class Figure:
         return {"high": value, "low": -value, "zero": -abs(value)}[self.best]
 
 
+def _size_figures(unit: str) -> tuple[Figure, ...]:
+    """Return the figures of measured sizes; pixels are for images of unknown scale."""
+    return (
+        Figure(
+            f"cd_bias_{unit}",
+            "CD bias",
+            unit,
+            3,
+            "zero",
+            "Mean difference of the measured CD from that of the same hole or line in the "
+            "reference.",
+        ),
+        Figure(
+            f"cd_spread_{unit}",
+            "CD spread",
+            unit,
+            3,
+            "low",
+            "Standard deviation of that difference from one hole or line to the next. It is low "
+            "too where all were drawn alike: look at the bias and at the roughness beside it.",
+        ),
+        Figure(
+            f"roughness_bias_{unit}",
+            "Roughness bias",
+            unit,
+            3,
+            "zero",
+            "Measured roughness less that of the reference, noise taken out of both: of lines the "
+            "unbiased LWR, of holes the mean CER, three standard deviations. Below 0 "
+            "edges were smoothed; above 0 noise is taken for roughness.",
+        ),
+    )
+
+
 FIGURES: Final[dict[str, Figure]] = {
     figure.key: figure
     for figure in (
@@ -271,6 +305,25 @@ FIGURES: Final[dict[str, Figure]] = {
             "what the noise of the image as it was taken makes ten times a megapixel: the largest "
             "count of three sizes.",
         ),
+        Figure(
+            "features_missed",
+            "Missed",
+            "",
+            1,
+            "low",
+            "Holes or lines that are measured in the reference and not in the picture; all of them "
+            "where nothing can be measured.",
+        ),
+        Figure(
+            "features_false",
+            "False",
+            "",
+            1,
+            "low",
+            "Holes or lines that are measured in the picture and not in the reference.",
+        ),
+        *(_size_figures("nm")),
+        *(_size_figures("px")),
         Figure("seconds", "Time", "s", 2, "low", "Wall-clock time of one call on this image."),
         Figure("cpu_seconds", "CPU", "s", 2, "low", "CPU time of all threads of that call."),
         Figure(

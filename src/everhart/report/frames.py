@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,9 +20,17 @@ from everhart.metrics import (
     paired_difference,
     rank_methods,
 )
+from everhart.micrograph import Micrograph
 from everhart.report.figures import shift_keeping_noise
 
-__all__ = ["MAX_FRAMES", "FrameJudge", "FrameJudgement", "ranked_over_images", "spread"]
+__all__ = [
+    "MAX_FRAMES",
+    "FrameJudge",
+    "FrameJudgement",
+    "frame_averages",
+    "ranked_over_images",
+    "spread",
+]
 
 Float32 = NDArray[np.float32]
 Frame = Callable[[int], Float32]
@@ -188,6 +196,42 @@ def spread(n_frames: int, count: int) -> tuple[int, ...]:
     """Return `count` of the numbers below `n_frames`, evenly spread from 0 on."""
     count = min(count, n_frames)
     return tuple(index * n_frames // count for index in range(count))
+
+
+def frame_averages(
+    frames: Sequence[Micrograph], *, register: bool
+) -> Iterator[tuple[str, Float32]]:
+    """Yield means of the first 4, 16, 64 ... frames of a field, and of all.
+
+    Parameters
+    ----------
+    frames
+        Two or more frames ``(H, W)`` of one field.
+    register
+        Whether to lay them on the first one; they are moved as in :class:`FrameJudge`.
+
+    Yields
+    ------
+    name : str
+        ``"F04"`` for the mean of 4.
+    mean : ndarray
+        float32 ``(H, W)``, without the data bar.
+    """
+
+    def frame(number: int) -> Float32:
+        return np.asarray(frames[number].field_of_view, np.float32)
+
+    count = len(frames)
+    shifts = _shifts(frame, count) if register else np.zeros((count, 2))
+    if np.abs(shifts).max() < _STILL_PX:
+        shifts = np.zeros((count, 2))
+    wanted = {4**power for power in range(1, 8)} | {count}
+    total = np.zeros(frame(0).shape, np.float64)
+    for number in range(count):
+        dy, dx = shifts[number]
+        total += shift_keeping_noise(frame(number), (float(dy), float(dx)))
+        if number + 1 in wanted:
+            yield f"F{number + 1:02d}", np.asarray(total / (number + 1), np.float32)
 
 
 def ranked_over_images(

@@ -34,8 +34,9 @@ from everhart.report.figures import (
     from_frames,
     of_residual,
 )
-from everhart.report.frames import MAX_FRAMES, FrameJudge, spread
+from everhart.report.frames import MAX_FRAMES, FrameJudge, frame_averages, spread
 from everhart.report.methods import check_methods, label
+from everhart.report.metrology import MeasuredKind, Metrology, check_measured
 
 __all__ = ["compare", "compare_image", "provenance"]
 
@@ -57,6 +58,7 @@ def compare(
     device: str = "auto",
     one_field: bool = False,
     turns: int = 3,
+    measure: MeasuredKind | None = None,
 ) -> Comparison:
     """Run methods on images and judge what they give.
 
@@ -88,6 +90,9 @@ def compare(
     turns
         How many of the frames of a field every method restores. More cost more time and make the
         estimate firmer.
+    measure
+        ``"holes"`` or ``"lines"``: measure them in every picture, in the reference and in means of
+        the frames of the field, and say by how much sizes differ from the reference's.
 
     Returns
     -------
@@ -100,6 +105,7 @@ def compare(
         If a method is unknown, a file is missing, or shapes do not fit.
     """
     check_methods(methods)
+    check_measured(measure)
     several: list[Given] = list(images) if isinstance(images, (list, tuple)) else [images]  # type: ignore[list-item]
     if not several:
         raise UsageError("No image was given: give at least one.")
@@ -119,6 +125,7 @@ def compare(
             data_range=data_range,
             device=device,
             turns=turns,
+            measure=measure,
             default_name="image" if len(several) == 1 else f"image {index + 1}",
         )
         for index, image in enumerate(several)
@@ -137,6 +144,7 @@ def compare_image(
     data_range: float | None = None,
     device: str = "auto",
     turns: int = 3,
+    measure: MeasuredKind | None = None,
     pixel_size_nm: float | None = None,
     default_name: str = "image",
     on_method: Callable[[str, int], None] | None = None,
@@ -146,7 +154,7 @@ def compare_image(
 
     Parameters
     ----------
-    image, methods, reference, second_frame, alignment, data_range, device, turns
+    image, methods, reference, second_frame, alignment, data_range, device, turns, measure
         As for :func:`compare`.
     more_frames
         Further frames of the field, or stacks of them.
@@ -174,6 +182,11 @@ def compare_image(
     given, source = _load(image, default_name, pixel_size_nm)
     noisy = _frame(given, 0)
     clean, clean_source = (None, None) if reference is None else _load(reference, "reference", None)
+    if measure is not None and clean is None:
+        raise UsageError(
+            f"{measure.capitalize()} were to be measured without a reference, which tells the "
+            "error of a size: give a clean image of the field (--reference FILE)."
+        )
     series = [noisy]
     sources: list[Source] = []
     if given.n_frames > 1 and (clean is None or more_frames) and second_frame is None:
@@ -193,6 +206,9 @@ def compare_image(
         average = average.mean(axis=0) if average.ndim == 3 else average
         _check_shape(average, pixels, "reference")
         laid, (rows, columns), fitted["reference"] = _lay_on(average, pixels, alignment)
+    repeats = series
+    if measure is not None and len(series) == 1 and second_frame is None:
+        repeats = [_frame(given, number) for number in range(given.n_frames)]
     judge: FrameJudge | None = None
     if len(series) > 1:
         series = [series[number] for number in spread(len(series), MAX_FRAMES)]
@@ -204,12 +220,17 @@ def compare_image(
 
     errors: dict[str, LeftOutError] = {}
     planted = planted_beside(image, pixels)
+    sizes: Metrology | None = None
+    if measure is not None and laid is not None:
+        sizes = Metrology.of_reference(measure, laid, given.pixel_size_nm)
 
-    def figures_of(name: str, pictures: list[Float32]) -> dict[str, float]:
+    def figures_of(name: str, pictures: list[Float32], *, judged: bool = True) -> dict[str, float]:
         found: dict[str, float] = {}
         if laid is not None:
             found |= against_reference(pictures[0][rows, columns], laid, data_range=level_range)
-        if judge is not None:
+        if sizes is not None:
+            found |= sizes.figures(pictures[0][rows, columns])
+        if judge is not None and judged:
             errors[name] = judge.error(pictures)
             found |= from_frames(errors[name], data_range=level_range)
         if laid is None:
@@ -221,6 +242,11 @@ def compare_image(
     untouched = [np.asarray(series[number].field_of_view, np.float32) for number in restored]
     results = [MethodResult(NOISY, pixels[rows, columns], figures_of(NOISY, untouched))]
     del untouched
+    averages = []
+    if sizes is not None and len(repeats) > 1:
+        for name, mean in frame_averages(repeats, register=alignment != "none"):
+            figures = figures_of(name, [mean], judged=False)
+            averages.append(MethodResult(name, mean[rows, columns], figures))
     begun = ImageComparison(
         source=source,
         noisy=results[0],
@@ -234,9 +260,11 @@ def compare_image(
         frame_sources=tuple(sources),
         ms_ssim_scales=_scales(laid),
         alignment=fitted,
+        averages=tuple(averages),
     )
     if on_result is not None:
-        on_result(begun, results[0], None)
+        for result in (*averages, results[0]):
+            on_result(begun, result, None)
     for index, method in enumerate(methods):
         if on_method is not None:
             on_method(label(method), index)
