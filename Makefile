@@ -13,7 +13,7 @@ help:
 	@echo "make test       all quick tests"
 	@echo "make test-slow  the slow tests"
 	@echo "make lint       ruff and mypy"
-	@echo "make bench      time and memory of the methods on a 3072x2048 image"
+	@echo "make bench      quality against time and memory, docs/results/deployment.png"
 	@echo "make docs       the documentation, in site/"
 
 setup: $(STAMP)
@@ -42,7 +42,8 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 bench: $(STAMP)
-	$(BIN)/python scripts/bench_methods.py
+	$(BIN)/python scripts/bench_methods.py -o docs/results/deployment-tables.md \
+	    --picture docs/results/deployment.png
 
 docs: $(STAMP)
 	$(BIN)/mkdocs build --strict
