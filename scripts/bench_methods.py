@@ -158,11 +158,16 @@ def draw(rows: list[Row], raw: tuple[float, float], file: Path) -> None:
                 row.cpu_s, gain, s=row.peak_mb / 8, zorder=2, edgecolors=colour,
                 facecolors="none" if hollow else colour, alpha=0.8,
             )  # fmt: skip
-            below = hollow and gain >= max(gains) - 0.3
-            offset = (0, -14) if below else (7, 3)
-            axis.annotate(
-                row.name, (row.cpu_s, gain), xytext=offset, textcoords="offset points", fontsize=8
+            # Where another point is in the way on the right, the name stands on the left.
+            crowded = any(
+                1.1 < other.cpu_s / row.cpu_s < 1.7
+                and abs(getattr(other, quality) - getattr(row, quality)) < 0.4
+                for other in rows
             )
+            axis.annotate(
+                row.name, (row.cpu_s, gain), xytext=(-8 if crowded else 8, 3), fontsize=8,
+                textcoords="offset points", ha="right" if crowded else "left",
+            )  # fmt: skip
         axis.set_xscale("log")
         ticks = [2, 5, 10, 20, 50]
         axis.set_xticks(ticks, map(str, ticks))
