@@ -75,17 +75,15 @@ def autocovariance(values: Float, lags: int) -> Float:
 def statistics_along(values: Float, noise_reach: int, mean_factor: float = 1.0) -> AlongStatistics:
     """Take the noise out of the scatter of a quantity along an interface.
 
-    Noise of columns that are further apart than it reaches is independent, so that it adds to
-    the autocovariance at short lags alone. From `noise_reach` on the autocovariance is that of
-    the layer. The curve ``a exp(-(d / xi)^p) - m`` is fitted to it there, p from 0.8 to 2 (twice
-    the
-    Hurst exponent), and continued to lag 0: what the measured variance has beyond it is noise.
-    m is what the subtraction of the mean over a finite length takes from all lags. What is
-    rough over fewer columns than the noise reaches cannot be told from it.
+    Noise of columns that are further apart than it reaches is independent, so that it adds to the
+    autocovariance at short lags alone. From `noise_reach` on the autocovariance is that of the
+    layer. The curve ``a exp(-(d / xi)^p) - m`` is fitted to it there, p from 0.8 to 2 (twice the
+    Hurst exponent), and continued to lag 0: what the measured variance has beyond it is noise. m is
+    what the subtraction of the mean over a finite length takes from all lags. What is rough over
+    fewer columns than the noise reaches cannot be told from it.
 
     The variances of the mean and of the variance follow from the fitted curve and the noise with
-    the
-    usual sums over lags [1]_.
+    the usual sums over lags [1]_.
 
     Parameters
     ----------

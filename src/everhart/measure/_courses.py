@@ -62,12 +62,11 @@ def measure_courses(pixels: Image, candidates: list[Candidate], noise_reach: int
     """Trace interfaces, and measure where each is in every column.
 
     The course starts from the best path through the gradients. Then, in each column, the model of
-    the
-    edge (two grey levels and an error function between) is shifted: to first order the shift is the
-    correlation of what the model leaves with the model's derivative, which is the estimate
-    of least noise and linear in it. Levels are those of the neighbourhood along the interface, so
-    that grain and shading do not look like roughness; neighbouring interfaces are
-    part of the model. The path around which the shift is measured is the smoothed result.
+    the edge (two grey levels and an error function between) is shifted: to first order the shift is
+    the correlation of what the model leaves with the model's derivative, which is the estimate of
+    least noise and linear in it. Levels are those of the neighbourhood along the interface, so that
+    grain and shading do not look like roughness; neighbouring interfaces are part of the model. The
+    path around which the shift is measured is the smoothed result.
 
     Parameters
     ----------

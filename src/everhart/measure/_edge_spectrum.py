@@ -53,7 +53,7 @@ class Tapers:
     @property
     def n(self) -> int:
         """Number of rows."""
-        return self.windows.shape[1]
+        return int(self.windows.shape[1])
 
     def frequencies(self, dy: float) -> Float:
         """Return the frequencies in cycles a unit of `dy`, from one period to Nyquist."""

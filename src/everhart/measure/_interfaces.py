@@ -44,7 +44,8 @@ def find_slope(image: Image) -> tuple[float, float]:
         factor = size / max(image.shape)
         small = image
         if factor < 1:
-            small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+            reduced = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+            small = np.asarray(reduced, np.float32)
         gradient = np.gradient(cv2.GaussianBlur(small, (0, 0), 1.0), axis=0).astype(np.float32)
         count = max(int(width * small.shape[1]), 8)
         slopes = slope + np.linspace(-width / 2, width / 2, count)

@@ -71,7 +71,7 @@ def find_polarity(values: Image) -> str:
     str
         ``"bright"`` or ``"dark"``.
     """
-    smooth = cv2.GaussianBlur(values, (0, 0), 2.5)
+    smooth = _blurred(values, 2.5)
     mask = (smooth > _otsu(smooth)).astype(np.uint8)
     kernel = np.ones((3, 3), np.uint8)
     counts = []
@@ -87,15 +87,18 @@ def find_polarity(values: Image) -> str:
     return "bright" if counts[0] > counts[1] else "dark"
 
 
+def _blurred(values: Image, sigma: float) -> Image:
+    return np.asarray(cv2.GaussianBlur(values, (0, 0), sigma), np.float32)
+
+
 def segment(values: Image, noise: NoiseEstimate, smallest_px: float) -> Regions:
     """Find particles that are brighter than their background.
 
     The image is smoothed no more than its measured noise asks for: until Otsu's classes are
     apart by 7 standard deviations of what noise is left. The background is the local mean
     of what is below a threshold of 4.5 standard deviations of the background's own scatter; a
-    particle
-    is what is above it and reaches 7. So particles that are fainter than others are found
-    too.
+    particle is what is above it and reaches 7. So particles that are fainter than others are
+    found too.
 
     Parameters
     ----------
@@ -117,10 +120,10 @@ def segment(values: Image, noise: NoiseEstimate, smallest_px: float) -> Regions:
         If nothing stands out of the noise.
     """
     values = values - _plane(values)
-    bright = cv2.GaussianBlur(values, (0, 0), 2.0)
-    white = _white_noise(values, bright > _otsu(bright), noise)
+    slight = _blurred(values, 2.0)
+    white = _white_noise(values, slight > _otsu(slight), noise)
     for size in _SMOOTHING_PX:
-        smooth = cv2.GaussianBlur(values, (0, 0), size)
+        smooth = _blurred(values, size)
         # What a Gaussian leaves of noise whose spectrum is flat over its pass band.
         left = white / (2 * np.sqrt(np.pi) * size)
         left = max(left, 1e-6 * float(np.ptp(smooth)))
@@ -158,7 +161,7 @@ def segment(values: Image, noise: NoiseEstimate, smallest_px: float) -> Regions:
         mask.astype(np.uint8), connectivity=4
     )
     peak = np.zeros(count)
-    np.maximum.at(peak, pieces.ravel(), (smooth - background).ravel())
+    np.maximum.at(peak, pieces.ravel().astype(np.intp), (smooth - background).ravel())
     area = stats[:, cv2.CC_STAT_AREA]
     kept = (area >= 0.25 * np.pi * smallest_px**2) & (peak > _Z_PEAK * scatter)
     kept[0] = False
@@ -353,14 +356,15 @@ def _cut(piece: Mask) -> Labels:
     from skimage.segmentation import watershed
 
     padded = np.pad(piece, 2).astype(np.uint8)
-    depth = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    smooth = cv2.GaussianBlur(depth, (0, 0), 1.0)
+    distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    depth = np.asarray(distance, np.float32)
+    smooth = _blurred(depth, 1.0)
     side = int(np.clip(0.5 * depth.max(), 3, 15)) | 1
     tops = (smooth == cv2.dilate(smooth, np.ones((side, side), np.uint8))) & (depth > 1.5)
     count, seeds = cv2.connectedComponents(tops.astype(np.uint8))
     if count <= 2:
         return piece.astype(np.int32)
-    parts = watershed(-smooth, seeds, mask=padded > 0).astype(np.int32)
+    parts = watershed(-smooth, seeds, mask=padded > 0).astype(np.int32)  # type: ignore[no-untyped-call]
     parts = _without_false_cuts(parts, depth)
     return np.asarray(parts[2:-2, 2:-2], np.int32)
 

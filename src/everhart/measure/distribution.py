@@ -34,8 +34,7 @@ def size_distribution(diameters: Float, weights: Float, unit: str) -> dict[str, 
     dict
         ``diameter_mean_nm``, ``diameter_sigma_nm``, ``d10_nm``, ``d50_nm``, ``d90_nm`` and
         ``diameter_mean_corrected_nm``, each with its standard deviation from 500 bootstrap samples
-        of
-        the particles; None where one particle tells nothing.
+        of the particles; None where one particle tells nothing.
 
     Examples
     --------
@@ -95,7 +94,7 @@ def draw_size_distribution(measurement: Measurement, path: str | Path) -> None:
     figure = Figure(figsize=(6, 4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.hist(sizes, bins=_edges(sizes), color="#8fb3d9", edgecolor="#33506e")
+    axes.hist(sizes, bins=_edges(sizes).tolist(), color="#8fb3d9", edgecolor="#33506e")
     axes.set_xlabel(f"equivalent diameter, {unit}")
     axes.set_ylabel("particles")
     share = axes.twinx()

@@ -52,15 +52,13 @@ def layers(
     """Measure the layers of a cross-section: thickness, its scatter, and rough interfaces.
 
     Interfaces are found by themselves: the tilt is that at which grey levels averaged along the
-    layers
-    have the largest gradients, interfaces are gradients of that profile beyond 6.5 of their
+    layers have the largest gradients, interfaces are gradients of that profile beyond 6.5 of their
     standard deviations (from the scatter between blocks of columns, so that no noise level has to
-    be     given), each is followed by the best path through its gradients, and in every column the
+    be given), each is followed by the best path through its gradients, and in every column the
     model of an edge is fitted. The result has noise, which is taken out of all roughness: noise of
-    columns
-    further apart than it reaches is independent, so that the autocovariance there is the layer's
-    own; continued to lag 0 it gives the variance without noise. The tilt is then fitted to the
-    interfaces, and thickness is perpendicular to them.
+    columns further apart than it reaches is independent, so that the autocovariance there is the
+    layer's own; continued to lag 0 it gives the variance without noise. The tilt is then fitted to
+    the interfaces, and thickness is perpendicular to them.
 
     Parameters
     ----------
@@ -80,24 +78,20 @@ def layers(
     -------
     Measurement
         Table, a row a layer between two interfaces, from the top (or left): ``layer`` (number, or
-        label),
-        ``grey`` (its level), ``thickness_nm``, ``thickness_3sigma_nm`` (three standard deviations
-        of the
-        local thickness, without noise), ``roughness_top_nm`` and ``roughness_bottom_nm`` (standard
-        deviation of the interfaces about a straight line, without noise), each with its ``_sd``;
-        ``columns`` and ``columns_effective`` (number of independent ones). ``thickness_sd_nm`` is
-        that of the
-        mean of the layer of which the image shows a piece. Table ``interfaces``: the same, an
-        interface a
-        row, with correlation length, width of the transition, noise of one column. Summary:
-        ``layers``, ``tilt_deg``, ``direction``, ``edge_convention``.
+        label), ``grey`` (its level), ``thickness_nm``, ``thickness_3sigma_nm`` (three standard
+        deviations of the local thickness, without noise), ``roughness_top_nm`` and
+        ``roughness_bottom_nm`` (standard deviation of the interfaces about a straight line, without
+        noise), each with its ``_sd``; ``columns`` and ``columns_effective`` (number of independent
+        ones). ``thickness_sd_nm`` is that of the mean of the layer of which the image shows a
+        piece. Table ``interfaces``: the same, an interface a row, with correlation length, width of
+        the transition, noise of one column. Summary: ``layers``, ``tilt_deg``, ``direction``,
+        ``edge_convention``.
 
     Raises
     ------
     UsageError
-        If the image is a stack, too small, not finite, or has no pixel size while nm are asked
-        for; if labels
-        do not fit it.
+        If the image is a stack, too small, not finite, or has no pixel size while nm are asked for;
+        if labels do not fit it.
     EverhartError
         If there are no two interfaces, layers are not flat, or the image is saturated.
 

@@ -93,7 +93,7 @@ def trace_edges(image: Image, slope: float) -> list[TracedEdge]:
     stops = np.linspace(0, height, count + 1).astype(np.intp)
     middle = (height - 1) / 2
     y = (stops[:-1] + stops[1:] - 1) / 2
-    smooth = cv2.GaussianBlur(image, (0, 0), 1.0, sigmaY=1e-3)
+    smooth = _blurred_across(image, 1.0)
     blocks = np.stack([_block(smooth, a, b, slope) for a, b in pairwise(stops)])
     places = np.array([e.x for e in edges])
     traced = []
@@ -117,12 +117,16 @@ def trace_edges(image: Image, slope: float) -> list[TracedEdge]:
     return traced
 
 
+def _blurred_across(image: Image, width: float) -> Image:
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), width, sigmaY=1e-3), np.float32)
+
+
 def _block(image: Image, start: int, stop: int, slope: float) -> Float:
     """Average a block of rows along the tilt."""
     rows = image[start:stop]
     shift = np.rint(slope * (np.arange(len(rows)) - (len(rows) - 1) / 2)).astype(np.intp)
     if not shift.any():
-        return rows.mean(axis=0, dtype=np.float64)
+        return np.asarray(rows.mean(axis=0, dtype=np.float64))
     width = image.shape[1]
     total = np.zeros(width)
     for row, s in zip(rows, shift, strict=True):
@@ -201,13 +205,14 @@ def find_crossings(image: Image, traced: Sequence[TracedEdge]) -> Crossings:
             for rises in {edge.pattern.rises for edge in traced}
         }
         width, length, noise_px = _choose_smoothing(list(sides.values()), noise)
-        plain = cv2.GaussianBlur(flat, (0, 0), width, sigmaY=1e-3)
+        plain = _blurred_across(flat, width)
         smooth = plain
         if length > 0:
             kernel = cv2.getGaussianKernel(2 * int(np.ceil(4 * length)) + 1, length)
             # A row is asked at a place that its own noise had no part in.
             kernel[len(kernel) // 2] = 0
-            smooth = cv2.sepFilter2D(plain, cv2.CV_32F, np.ones(1), kernel / kernel.sum())
+            along = cv2.sepFilter2D(plain, cv2.CV_32F, np.ones(1), kernel / kernel.sum())
+            smooth = np.asarray(along, np.float32)
         found = []
         for edge, path in zip(traced, paths, strict=True):
             side = sides[edge.pattern.rises]
@@ -283,8 +288,8 @@ class _Side:
     def slope(self, width: float) -> float:
         """Return the slope at the crossing once smoothed, grey levels a pixel."""
         smooth = self.smoothed(width)
-        place = np.searchsorted(self.distance, self.crossing(smooth))
-        place = int(np.clip(place, 1, len(smooth) - 1))
+        after = np.searchsorted(self.distance, self.crossing(smooth))
+        place = int(np.clip(after, 1, len(smooth) - 1))
         return float(smooth[place] - smooth[place - 1]) / _BIN_PX
 
 
@@ -314,7 +319,7 @@ def _common_profile(
         used = (index >= 0) & (index <= 2 * bins)
         total += np.bincount(index[used], grey.ravel()[used], 2 * bins + 1)
         count += np.bincount(index[used], minlength=2 * bins + 1)
-    at = (np.arange(2 * bins + 1) - bins) * _BIN_PX
+    at = np.asarray((np.arange(2 * bins + 1) - bins) * _BIN_PX, np.float64)
     seen = count > 0
     profile = np.interp(at, at[seen], total[seen] / count[seen])
     low = int(np.argmin(profile[: bins + 1]))
@@ -367,7 +372,7 @@ def _choose_smoothing(sides: Sequence[_Side], noise: NoiseEstimate) -> tuple[flo
     return width, length if length > 0.35 else 0.0, noise_px
 
 
-def _row_offsets(image: Image, traced: Sequence[TracedEdge]) -> Float:
+def _row_offsets(image: Image, traced: Sequence[TracedEdge]) -> Image:
     """Return by how much each row is brighter than the others, where that is beyond its noise.
 
     Taken from the middle between edges, which the roughness of edges does not reach.

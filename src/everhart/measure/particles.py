@@ -66,31 +66,25 @@ def particles(
     Measurement
         Table, a row a particle: ``particle``, ``y_px``, ``x_px`` and ``y_nm``, ``x_nm`` (centroid),
         ``area_nm2``, ``diameter_nm`` (of the circle of equal area), ``major_nm``, ``minor_nm``
-        (axes
-        of the ellipse of equal second moments), ``aspect`` (major over minor), ``angle_deg`` (of
-        the major
-        axis, from +x towards +y, 0 to 180), ``circularity`` (4 pi area / perimeter squared), each
-        with
-        its ``_sd``; ``touching`` (was cut from a neighbour, or its label touches another),
-        ``border`` (reaches
-        out of the image) and ``weight``: 1 over the share of places at which a particle of its
-        extent is
-        wholly in the image [1]_. Particles at the border are in the table, and in no statistics.
-        Large ones are more often cut by the border, so that the others are small by selection;
-        weights undo that (``diameter_mean_corrected_nm``).
+        (axes of the ellipse of equal second moments), ``aspect`` (major over minor), ``angle_deg``
+        (of the major axis, from +x towards +y, 0 to 180), ``circularity`` (4 pi area / perimeter
+        squared), each with its ``_sd``; ``touching`` (was cut from a neighbour, or its label
+        touches another), ``border`` (reaches out of the image) and ``weight``: 1 over the share of
+        places at which a particle of its extent is wholly in the image [1]_. Particles at the
+        border are in the table, and in no statistics. Large ones are more often cut by the border,
+        so that the others are small by selection; weights undo that
+        (``diameter_mean_corrected_nm``).
 
         Summary: ``particles`` (complete ones), ``at_border``, ``touching``, mean, sd and quantiles
         ``d10_nm``, ``d50_nm``, ``d90_nm`` of the diameters by number, each with a ``_sd`` by
-        bootstrap,
-        ``polarity``, ``edge_convention``. The picture of the distribution:
+        bootstrap, ``polarity``, ``edge_convention``. The picture of the distribution:
         :func:`everhart.measure.distribution.draw_size_distribution`.
 
     Raises
     ------
     UsageError
         If the image is a stack, not finite, or has no pixel size while nm are asked for; if labels
-        do not
-        fit it.
+        do not fit it.
     EverhartError
         If nothing stands out of the noise, all particles reach out of the image, or it is
         saturated.
@@ -149,16 +143,15 @@ def _outlined(
     regions: Regions, sign: float, size: Unit
 ) -> tuple[list[dict[str, Any]], list[Float]]:
     """Find the outline of each region, and its shape."""
-    from scipy.ndimage import find_objects
     from skimage.segmentation import expand_labels
 
     labels, smooth, background = regions.labels, regions.smooth, regions.background
     slope = np.hypot(*np.gradient(smooth))
-    wide = expand_labels(labels, 3)
+    wide = expand_labels(labels, 3)  # type: ignore[no-untyped-call]
     touching = _touching(labels, 2)
     rng = np.random.default_rng(0)
     traced = []
-    for value, box in enumerate(find_objects(wide), start=1):
+    for value, box in enumerate(_boxes(wide), start=1):
         if box is None:
             continue
         own = labels[box] == value
@@ -258,12 +251,20 @@ def _levels(
     return level, float(np.median(smooth[inner])) if inner.sum() >= 8 else level, base
 
 
+def _boxes(labels: NDArray[Any]) -> list[tuple[slice, ...] | None]:
+    """Return where each label from 1 on is; None for a number that no pixel has."""
+    from scipy.ndimage import find_objects
+
+    return list(find_objects(labels))
+
+
 def _outer_contour(seen: NDArray[Any]) -> Float | None:
     """Return the longest closed contour at 0, about a pixel a point, or None."""
     from skimage.measure import find_contours
 
     padded = np.pad(seen, 1, constant_values=float(min(seen.min(), -1e-12)))
-    found = [c for c in find_contours(padded, 0.0) if len(c) > 8]
+    contours: list[Float] = find_contours(padded, 0.0)  # type: ignore[no-untyped-call]
+    found = [contour for contour in contours if len(contour) > 8]
     if not found:
         return None
     longest = max(found, key=lambda c: float(np.ptp(c[:, 0]) * np.ptp(c[:, 1])))
@@ -283,8 +284,6 @@ def _moved_out(outline: Float, distance: float) -> Float:
 def _labelled(
     labels: Any, pixels: NDArray[Any], size: Unit
 ) -> tuple[list[dict[str, Any]], list[Float], dict[str, Any]]:
-    from scipy.ndimage import find_objects
-
     whole = checked_labels(labels, pixels)
     names = np.unique(whole)
     names = names[names > 0]
@@ -297,7 +296,7 @@ def _labelled(
     touching = _touching(ordered, 1)
     rng = np.random.default_rng(0)
     rows, outlines = [], []
-    for value, box in enumerate(find_objects(ordered), start=1):
+    for value, box in enumerate(_boxes(ordered), start=1):
         if box is None:
             continue
         own = ordered[box] == value
