@@ -21,9 +21,13 @@ __all__ = [
     "Predict",
     "SamplerName",
     "ddim",
+    "ddim_step",
     "ddpm",
     "ddpm_step",
     "dpm_solver",
+    "dpm_step",
+    "held",
+    "pairs_of_steps",
     "sample",
 ]
 
@@ -34,8 +38,9 @@ SAMPLERS: tuple[SamplerName, ...] = ("ddpm", "ddim", "dpm")
 Predict = Callable[[Tensor, Tensor], Tensor]
 """``predict(x, t)``: what the network says of a batch ``(N, ...)`` at steps ``(N,)``."""
 
-Generators = torch.Generator | Sequence[torch.Generator] | None
-"""Of the noise: one, one for each image of the batch, or torch's own."""
+Generators = torch.Generator | Sequence[torch.Generator] | Callable[[Tensor], Tensor] | None
+"""Of the noise: one, one for each image of the batch, a function that gives noise like what it is
+given, or torch's own."""
 
 OnStep = Callable[[int, int], None]
 
@@ -146,7 +151,7 @@ def ddpm(
        2021, section 4.
     """
     x, visited = noise, spaced_steps(schedule.steps, steps, spacing)
-    for number, (t, before) in enumerate(_pairs(visited)):
+    for number, (t, before) in enumerate(pairs_of_steps(visited)):
         x0, _ = split_at(predict, x, schedule, t, clip)
         x = ddpm_step(x, x0, schedule, t, before, generator, variance=variance)
         if on_step is not None:
@@ -175,15 +180,29 @@ def ddim(
     if eta < 0:
         raise UsageError(f"eta = {eta:g} was given: it is 0 or more, and 1 is DDPM.")
     x, visited = noise, spaced_steps(schedule.steps, steps, spacing)
-    for number, (t, before) in enumerate(_pairs(visited)):
+    for number, (t, before) in enumerate(pairs_of_steps(visited)):
         x0, said = split_at(predict, x, schedule, t, clip)
-        (a, s), (a_there, s_there) = schedule.level(t), schedule.level(before)
-        sigma = eta * s_there / s * math.sqrt(1 - (a / a_there) ** 2)
-        x = a_there * x0 + math.sqrt(s_there**2 - sigma**2) * said
-        if sigma > 0:
-            x = x + sigma * noise_like(x, generator)
+        x = ddim_step(x0, said, schedule, t, before, eta, generator)
         if on_step is not None:
             on_step(number + 1, steps)
+    return x
+
+
+def ddim_step(
+    x0: Tensor,
+    said: Tensor,
+    schedule: NoiseSchedule,
+    t: int,
+    before: int,
+    eta: float,
+    generator: Generators,
+) -> Tensor:
+    """Go from step `t` to `before` (-1: no noise) by the image and the noise that are seen."""
+    (a, s), (a_there, s_there) = schedule.level(t), schedule.level(before)
+    sigma = eta * s_there / s * math.sqrt(1 - (a / a_there) ** 2)
+    x = a_there * x0 + math.sqrt(s_there**2 - sigma**2) * said
+    if sigma > 0:
+        x = x + sigma * noise_like(x, generator)
     return x
 
 
@@ -207,23 +226,35 @@ def dpm_solver(
        probabilistic models", 2022, arXiv:2211.01095.
     """
     x, visited = noise, spaced_steps(schedule.steps, steps, spacing)
-    older: Tensor | None = None
-    h_older = 0.0
-    for number, (t, before) in enumerate(_pairs(visited)):
+    older: tuple[int, Tensor] | None = None
+    for number, (t, before) in enumerate(pairs_of_steps(visited)):
         x0, _ = split_at(predict, x, schedule, t, clip)
-        if before < 0:
-            x = x0
-        else:
-            h = _half_log_snr(schedule, before) - _half_log_snr(schedule, t)
-            a, s = schedule.level(before)
-            ahead = x0
-            if older is not None:
-                ahead = x0 + (h / h_older) / 2 * (x0 - older)
-            x = s / schedule.level(t)[1] * x - a * math.expm1(-h) * ahead
-            older, h_older = x0, h
+        x = dpm_step(x, x0, schedule, t, before, older)
+        older = t, x0
         if on_step is not None:
             on_step(number + 1, steps)
     return x
+
+
+def dpm_step(
+    x: Tensor,
+    x0: Tensor,
+    schedule: NoiseSchedule,
+    t: int,
+    before: int,
+    older: tuple[int, Tensor] | None,
+) -> Tensor:
+    """Go from step `t` to `before` (-1: no noise), with the last step and the image seen there."""
+    if before < 0:
+        return x0
+    now = _half_log_snr(schedule, t)
+    h = _half_log_snr(schedule, before) - now
+    a, s = schedule.level(before)
+    ahead = x0
+    if older is not None:
+        h_older = now - _half_log_snr(schedule, older[0])
+        ahead = x0 + (h / h_older) / 2 * (x0 - older[1])
+    return s / schedule.level(t)[1] * x - a * math.expm1(-h) * ahead
 
 
 def split_at(
@@ -231,7 +262,15 @@ def split_at(
 ) -> tuple[Tensor, Tensor]:
     """Return the image and the noise that the network sees in x_t."""
     at = torch.full((len(x),), t, dtype=torch.long, device=x.device)
-    x0, noise = schedule.split(x, predict(x, at), at)
+    return held(x, predict(x, at), schedule, t, clip)
+
+
+def held(
+    x: Tensor, said: Tensor, schedule: NoiseSchedule, t: int, clip: float | None
+) -> tuple[Tensor, Tensor]:
+    """Take x_t apart by what the network says of it, the image within its limits."""
+    at = torch.full((len(x),), t, dtype=torch.long, device=x.device)
+    x0, noise = schedule.split(x, said, at)
     if clip is not None:
         x0 = x0.clamp(-clip, clip)
         a, s = schedule.levels(at, x)
@@ -239,7 +278,7 @@ def split_at(
     return x0, noise
 
 
-def _pairs(visited: NDArray[np.int64]) -> list[tuple[int, int]]:
+def pairs_of_steps(visited: NDArray[np.int64]) -> list[tuple[int, int]]:
     """Return each step with the one that follows; -1 after the last."""
     return list(pairwise([*visited.tolist(), -1]))
 
@@ -251,6 +290,8 @@ def _half_log_snr(schedule: NoiseSchedule, t: int) -> float:
 
 def noise_like(x: Tensor, generator: Generators) -> Tensor:
     """Return standard normal numbers, drawn on the processor: the same wherever `x` is."""
+    if callable(generator):
+        return generator(x)
     if isinstance(generator, Sequence):
         return torch.stack(
             [torch.randn(x.shape[1:], generator=g, dtype=x.dtype) for g in generator]
