@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from everhart.errors import EverhartError, UsageError
-from everhart.measure._blob_search import Classes
 from everhart.measure._filtered import blurred, enlarged, shrunk
 from everhart.measure._folding import Folded, fold
 from everhart.measure._period import find_period
+from everhart.measure._scatter import Classes
 
 __all__ = ["Expected", "against_image", "against_period", "without_shading", "without_slow"]
 
@@ -133,7 +133,7 @@ def against_image(image: Image, reference: Float) -> Expected:
     by_level = np.searchsorted(np.quantile(ideal, parts), ideal)
     index = (8 * by_slope + by_level).astype(np.int32)
     return Expected(
-        expected, np.asarray(inside, bool), lambda _: (index, (8, 8)), None, min(image.shape) / 8
+        expected, np.asarray(inside, bool), lambda _: (index, None), None, min(image.shape) / 8
     )
 
 

@@ -25,7 +25,8 @@ def enlarged(image: Image, shape: Sequence[int]) -> Image:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.float32)
 
 
-def blurred(image: Image, sigma: float) -> Image:
-    """Filter with a Gaussian; the image goes on as its mirror image."""
-    filtered = cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+def blurred(image: Image, sigma: float, *, mirrored: bool = True) -> Image:
+    """Filter with a Gaussian; the image goes on as its mirror image, or is 0 outside."""
+    border = cv2.BORDER_REFLECT if mirrored else cv2.BORDER_CONSTANT
+    filtered = cv2.GaussianBlur(image, (0, 0), sigma, borderType=border)
     return np.asarray(filtered, np.float32)

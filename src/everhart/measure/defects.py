@@ -134,7 +134,9 @@ def defects(
     inside = expected.inside
     difference = without_slow(grey - expected.image, inside, max(1.5 * expected.smallest_px, 24.0))
     largest = float(np.clip(expected.smallest_px / 4, FIRST_SIGMA_PX, min(grey.shape) / 16))
-    scales, peaks = search(difference, inside, expected.classes, largest, float(false_alarms))
+    scales, peaks = search(
+        difference, expected.image, inside, expected.classes, largest, float(false_alarms)
+    )
     peaks = sorted(peaks, key=lambda p: p.expected)[:_MOST]
     context = Context(grey, expected.image, inside, expected.vectors)
     rng = np.random.default_rng(0)  # which periods are compared: the same each time
