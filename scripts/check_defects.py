@@ -1,6 +1,6 @@
 """Defects: detection rates, false alarms, position bias, limits and time; as Markdown.
 
-    OMP_NUM_THREADS=1 python scripts/check_defects.py [--seeds 20] [-o tables.md]
+    OMP_NUM_THREADS=1 python scripts/check_defects.py [--seeds 20] [--part clean ...] [-o tables.md]
 
 Single frames of the simulator's scenes, exposed by the microscope of the wafer study: noise that
 is correlated along the scan line, drift, jitter and charging.
@@ -17,6 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
+from scipy.stats import beta, gamma
 
 import everhart as eh
 from everhart.measure.defects import defects
@@ -28,10 +29,12 @@ KINDS = {
     "nand": ("missing_hole", "dent", "particle"),
     "lines": ("bridge", "break", "dent", "particle"),
 }
-DOSES = (4.0, 16.0)
+DOSES = (4.0, 16.0, 64.0)
 RATES = (0.01, 1.0)
 DISC_PX = 8.0
-CONTRASTS = (0.5, 1.0, 2.0)  # of the limit that the table states
+CONTRASTS = (0.5, 1.0)  # of the limit that the table states
+DISCS = 4  # in an image
+GREY_LEVELS = 170.0  # of the microscope, from 0 to 1 of the scene
 
 
 def scene_of(name: str, seed: int, planted: tuple[str, ...] = ()) -> Any:
@@ -105,39 +108,51 @@ def planted_defects(seeds: int) -> list[str]:
                     f"{100 * open_:.0f} % | {m[0]:+.2f} | {m[1]:+.2f} | {s[0]:.2f}, {s[1]:.2f} | "
                     f"{q[2]:.2f}, {q[3]:.2f} | {false / seeds:.2f} |"
                 )
+                print(lines[-1], flush=True)
     return lines
 
 
+def interval(count: int, images: int) -> str:
+    """Return alarms an image with their exact 95 % interval, of a Poisson count."""
+    low = gamma.ppf(0.025, count) / images if count else 0.0
+    high = gamma.ppf(0.975, count + 1) / images
+    return f"{count / images:.3g} ({low:.2g} to {high:.2g})"
+
+
 def clean_images(seeds: int) -> list[str]:
-    """Count alarms in images without defects."""
-    lines = ["| scene | dose, e/px | allowed an image | alarms an image | images |",
-             "| --- | --- | --- | --- | --- |"]  # fmt: skip
+    """Count alarms in images without defects, at two rates from one list of peaks."""
+    lines = ["| scene | dose, e/px | images | " + " | ".join(
+        f"alarms an image where {rate:g} is stated" for rate in RATES) + " |",
+        "| --- |" + " --- |" * (2 + len(RATES))]  # fmt: skip
     for name in KINDS:
         for dose in DOSES:
-            for rate in RATES:
-                count = 0
-                for seed in range(1000, 1000 + seeds):
-                    frame = frame_of(scene_of(name, seed), seed, dose)
-                    count += len(defects(frame, unit="px", false_alarms=rate).table)
-                lines.append(f"| {name} | {dose:g} | {rate:g} | {count / seeds:.2f} | {seeds} |")
+            expected: list[float] = []
+            for seed in range(1000, 1000 + seeds):
+                found = defects(frame_of(scene_of(name, seed), seed, dose), unit="px",
+                                false_alarms=max(RATES))  # fmt: skip
+                expected += list(found.table.expected_by_chance)
+            counts = [sum(e <= rate for e in expected) for rate in RATES]
+            cells = " | ".join(interval(count, seeds) for count in counts)
+            lines.append(f"| {name} | {dose:g} | {seeds} | {cells} |")
+            print(lines[-1], flush=True)
     return lines
 
 
 def discs(seeds: int) -> list[str]:
-    """Plant faint discs at the stated limit, half and twice of it."""
+    """Plant discs at the stated limit, anywhere where the pattern is, and at half of it."""
     lines = [
-        f"| scene | dose, e/px | contrast of a disc of {DISC_PX:g} px, of the stated limit | "
-        "contrast, of the pattern's | discs | found |",
-        "| --- |" + " --- |" * 5,
-    ]
+        f"| scene | dose, e/px | limit for a disc of {DISC_PX:g} px, of the pattern's contrast | "
+        + " | ".join(f"found at {c:g} x limit" for c in CONTRASTS) + " |",
+        "| --- |" + " --- |" * (2 + len(CONTRASTS)),
+    ]  # fmt: skip
     for name in KINDS:
         for dose in DOSES:
-            found = dict.fromkeys(CONTRASTS, 0)
-            planted, level = 0, []
+            hits: dict[float, list[bool]] = {c: [] for c in CONTRASTS}
+            level = []
             for seed in range(2000, 2000 + seeds):
                 scene = scene_of(name, seed)
-                limits = defects(frame_of(scene, seed, dose), unit="px").tables["limits"]
-                size = np.log(limits.size_px)
+                clean = defects(frame_of(scene, seed, dose), unit="px")
+                limits, size = clean.tables["limits"], np.log(clean.tables["limits"].size_px)
                 at, relative = (
                     float(np.exp(np.interp(np.log(DISC_PX), size, np.log(limits[key]))))
                     for key in ("contrast", "contrast_relative")
@@ -145,10 +160,10 @@ def discs(seeds: int) -> list[str]:
                 level.append(relative)
                 rng = np.random.default_rng([seed, 8])
                 height, width = scene.shape
-                columns = (np.arange(3) + rng.uniform(0.3, 0.7, 3)) * width / 3
-                places = np.stack([rng.uniform(90, height - 90, 3), columns], axis=1)
-                places[:, 1] = np.clip(places[:, 1], 90, width - 90)
-                planted += len(places)
+                columns = (np.arange(DISCS) + rng.uniform(0.3, 0.7, DISCS)) * (width - 180)
+                places = np.stack(
+                    [rng.uniform(90, height - 90, DISCS), 90 + columns / DISCS], axis=1
+                )
                 y, x = np.indices(scene.shape)
                 for contrast in CONTRASTS:
                     image = scene.image.copy()
@@ -156,15 +171,20 @@ def discs(seeds: int) -> list[str]:
                         disc = np.clip(
                             DISC_PX / 2 + 0.5 - np.hypot(y - place[0], x - place[1]), 0, 1
                         )
-                        image += (disc * contrast * at / 170).astype(np.float32)
+                        image += (disc * contrast * at / GREY_LEVELS).astype(np.float32)
                     marked = replace(scene, image=image)
                     table = defects(frame_of(marked, seed, dose), unit="px").table
-                    found[contrast] += sum(nearest(table, *p)[0] < 8 for p in places)
-            lines += [
-                f"| {name} | {dose:g} | {c:g} | {c * np.mean(level):.2f} | {planted} | "
-                f"{100 * found[c] / planted:.0f} % |"
-                for c in CONTRASTS
-            ]
+                    hits[contrast] += [nearest(table, *p)[0] < 8 for p in places]
+            cells = []
+            for contrast in CONTRASTS:
+                n, k = len(hits[contrast]), sum(hits[contrast])
+                low, high = beta.ppf((0.025, 0.975), (k, k + 1), (n - k + 1, n - k))
+                cells.append(
+                    f"{k} of {n}, {100 * k / n:.0f} % ({100 * np.nan_to_num(low):.0f} to "
+                    f"{100 * np.nan_to_num(high, nan=1.0):.0f})"
+                )
+            lines.append(f"| {name} | {dose:g} | {np.mean(level):.2f} | {' | '.join(cells)} |")
+            print(lines[-1], flush=True)
     return lines
 
 
@@ -188,15 +208,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--part", choices=("clean", "discs", "planted", "time"), nargs="*")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     text = []
-    for title, lines in (
-        ("Planted defects", planted_defects(arguments.seeds)),
-        ("Images without defects", clean_images(arguments.seeds)),
-        ("Faint discs", discs(max(arguments.seeds // 3, 1))),
-        ("Time", seconds()),
+    for part, title, table in (
+        ("clean", "Images without defects", lambda: clean_images(arguments.seeds)),
+        ("discs", "Discs at the stated limit", lambda: discs(max(arguments.seeds // 2, 1))),
+        ("planted", "Planted defects", lambda: planted_defects(max(arguments.seeds // 2, 1))),
+        ("time", "Time", seconds),
     ):
+        if arguments.part and part not in arguments.part:
+            continue
+        lines = table()
         text += [f"## {title}", "", *lines, ""]
         print("\n".join(text[-len(lines) - 3 :]), flush=True)
     if arguments.output:

@@ -118,9 +118,10 @@ def _needed(scales: Sequence[Scale], diameter: float) -> tuple[float, float]:
             for places, side in zip((rows, columns), scale.mean.shape, strict=True)
         )
         seen = 1 - np.exp(-(diameter**2) / (8 * scale.sigma_px**2))
-        one = np.where(scale.there[y, x], scale.scatter[y, x] / seen, np.inf)
+        one = scale.scatter[y, x] / seen
+        height = one * raw_heights(scale.threshold, scale.skew[y, x])
         units.append(one)
-        heights.append(one * raw_heights(scale.threshold, scale.skew[y, x]))
+        heights.append(np.where(scale.there[y, x], height, np.inf))
     threshold, scatter = np.stack(heights), np.stack(units)
     needed = np.asarray((threshold + _FOUND * scatter).min(axis=0), np.float64)
     quietest = float(np.quantile(needed, 0.1))
