@@ -1,0 +1,93 @@
+"""The application: settings in, ASGI out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+from everhart.micrograph import __version__
+from everhart.service.compute import ComputePool
+from everhart.service.database import AsyncDatabase
+from everhart.service.guard import Guard
+from everhart.service.problems import Problem, add_handlers
+from everhart.service.routes import health, images
+from everhart.service.scratch import make_scratch
+from everhart.service.settings import Settings
+from everhart.service.state import State
+from everhart.service.store import open_store
+
+__all__ = ["make_app"]
+
+
+def make_app(settings: Settings) -> FastAPI:
+    """Make the application.
+
+    The database must be at its latest revision; :func:`everhart.service.database.migrate` brings
+    it there.
+
+    Parameters
+    ----------
+    settings
+        The settings.
+
+    Returns
+    -------
+    FastAPI
+        The application, to be run by an ASGI server.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        database = AsyncDatabase(settings)
+        scratch = make_scratch(settings)
+        readers = ComputePool(
+            settings.readers,
+            memory_mb=settings.read_memory_mb,
+            seconds=settings.read_seconds,
+            scratch=scratch,
+        )
+        app.state.everhart = State(settings, database, open_store(settings), readers, scratch)
+        # The first upload finds a reader that has started.
+        threading.Thread(target=readers.warm, daemon=True).start()
+        try:
+            yield
+        finally:
+            readers.close()
+            await database.close()
+
+    app = FastAPI(
+        title="Everhart",
+        summary="Restore, measure and compare electron micrographs.",
+        version=__version__,
+        lifespan=lifespan,
+        # The pages that FastAPI can show are loaded from another host.
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.add_middleware(Guard, settings=settings)
+    add_handlers(app)
+    for module in (health, images):
+        app.include_router(module.router)
+    _document(app)
+    return app
+
+
+def _document(app: FastAPI) -> None:
+    """Give all errors one schema in the OpenAPI document."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = plain()
+            schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+            schemas["Problem"] = Problem.model_json_schema()
+            for name in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(name, None)
+        assert app.openapi_schema is not None
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]

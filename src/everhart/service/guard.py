@@ -1,0 +1,129 @@
+"""What every request goes through: host, origin, size of the body; and headers of the answer."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from everhart.service.problems import problem_response
+from everhart.service.settings import Settings, is_loopback
+
+__all__ = ["Guard", "TooLargeError"]
+
+JSON_BODY_BYTES = 1 << 20
+"""Largest body of a request that is not an upload."""
+
+_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    # What comes from here is data: a browser that shows it runs no script of it.
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cache-control", b"no-store"),
+]
+
+
+class TooLargeError(Exception):
+    """More of a body came than is allowed."""
+
+
+class Guard:
+    """Middleware around the whole application.
+
+    Parameters
+    ----------
+    app
+        The application inside.
+    settings
+        The settings.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app = app
+        self.hosts = set(settings.hosts) | {settings.host}
+        if is_loopback(settings.host):
+            self.hosts |= {"127.0.0.1", "localhost", "::1"}
+        # An address that stands for all of a machine says nothing of its names.
+        self.any_host = "*" in self.hosts or (
+            not settings.hosts and settings.host in ("0.0.0.0", "::")
+        )
+        self.upload_bytes = int(settings.max_upload_mb * 1e6)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = {
+            name: value.decode("latin-1")
+            for name, value in scope["headers"]
+            if name in (b"host", b"origin", b"content-length")
+        }
+        started = False
+
+        async def answer(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                given = {name.lower() for name, _ in message["headers"]}
+                message["headers"] = [
+                    *message["headers"],
+                    *((name, value) for name, value in _HEADERS if name not in given),
+                ]
+            await send(message)
+
+        limit = JSON_BODY_BYTES
+        if scope["method"] == "POST" and scope["path"] == "/v1/images":
+            limit = self.upload_bytes
+        refused = self._refused(headers, limit)
+        if refused is not None:
+            status, why = refused
+            # The rest of a body that is too large is not read, so the connection ends.
+            close = {"Connection": "close"} if status == 413 else None
+            await problem_response(status, why, close)(scope, receive, answer)
+            return
+
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > limit:
+                raise TooLargeError
+            return message
+
+        try:
+            await self.app(scope, counted, answer)
+        except TooLargeError:
+            if not started:
+                response = problem_response(413, _too_large(limit), {"Connection": "close"})
+                await response(scope, receive, answer)
+
+    def _refused(self, headers: dict[bytes, str], limit: int) -> tuple[int, str] | None:
+        host = headers.get(b"host", "")
+        # A page of another site may make a browser call this one; its name then gives it away.
+        if not self.any_host and _name(f"//{host}") not in self.hosts:
+            return 400, f"The host {host[:100]!r} is not served here: add it to the setting hosts."
+        origin = headers.get(b"origin")
+        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+            return 403, "Requests of pages of other sites are not answered."
+        length = headers.get(b"content-length", "0")
+        if not length.isascii() or not length.isdigit():
+            return 400, "The Content-Length is no number."
+        if int(length) > limit:
+            return 413, _too_large(limit)
+        return None
+
+
+def _name(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _too_large(limit: int) -> str:
+    return f"The body has more than {limit:,} bytes, which is what is allowed."

@@ -1,0 +1,61 @@
+"""``/health`` and ``/ready``, for those who watch over the service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Literal
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, Field
+
+from everhart.micrograph import __version__
+from everhart.service.problems import may_answer
+from everhart.service.state import StateOf
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["health"])
+
+_PATIENCE_S = 3.0
+
+
+class Health(BaseModel):
+    """That the server runs."""
+
+    status: Literal["ok"] = "ok"
+    version: str = Field(examples=["0.1.0"])
+
+
+class Readiness(BaseModel):
+    """Whether all that the server needs answers."""
+
+    ready: bool
+    database: bool
+    store: bool
+
+
+@router.get("/health", responses=may_answer(400))
+async def health() -> Health:
+    """Say that the server runs; nothing else is looked at."""
+    return Health(version=__version__)
+
+
+@router.get("/ready", responses={503: {"model": Readiness}, **may_answer(400)})
+async def ready(state: StateOf, response: Response) -> Readiness:
+    """Say whether database and object store answer; 503 where one does not."""
+    database, store = await asyncio.gather(
+        _answers(state.database.check()), _answers(asyncio.to_thread(state.store.check))
+    )
+    found = Readiness(ready=database and store, database=database, store=store)
+    if not found.ready:
+        response.status_code = 503
+    return found
+
+
+async def _answers(question: Awaitable[None]) -> bool:
+    try:
+        await asyncio.wait_for(question, _PATIENCE_S)
+    except Exception:  # whatever it is, it is no answer
+        return False
+    return True

@@ -1,0 +1,114 @@
+"""Run the server."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable
+
+import structlog
+
+from everhart.errors import EverhartError, UsageError
+from everhart.service.settings import Settings
+
+__all__ = ["serve", "set_up_logs"]
+
+
+def serve(settings: Settings, on_listening: Callable[[str], None]) -> None:
+    """Serve until told to stop.
+
+    Parameters
+    ----------
+    settings
+        The settings.
+    on_listening
+        Called with the URL once the port is taken.
+
+    Raises
+    ------
+    UsageError
+        If others than this machine would be served without tokens.
+    EverhartError
+        If the port is taken, or the database cannot be used.
+    """
+    from everhart.service.database import migrate
+
+    set_up_logs()
+    migrate(settings)
+    _check_tokens(settings)
+    listening = _listen(settings)
+    import uvicorn
+
+    from everhart.service.app import make_app
+
+    host, port = listening.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    config = uvicorn.Config(
+        make_app(settings),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=5,
+        h11_max_incomplete_event_size=32 << 10,
+    )
+    on_listening(f"http://{shown}:{port}")
+    with listening:
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def _check_tokens(settings: Settings) -> None:
+    from everhart.service.database import Database
+    from everhart.service.tokens import has_live_token
+
+    if not settings.needs_tokens:
+        return
+    database = Database(settings)
+    try:
+        if has_live_token(database):
+            return
+    finally:
+        database.close()
+    raise UsageError(
+        f"Requests to {settings.host} need a token and there is none: make one first with "
+        "`everhart token create NAME`, or serve on 127.0.0.1."
+    )
+
+
+def _listen(settings: Settings) -> socket.socket:
+    listening = None
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        if os.name != "nt":  # there it would let two servers share the port
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(2048)  # clients may come from now on; they wait until it has started
+    except OSError as error:
+        if listening is not None:
+            listening.close()
+        raise EverhartError(
+            f"The address {settings.host}:{settings.port} cannot be listened on "
+            f"({error.strerror}): give another --port, or stop what has it."
+        ) from error
+    return listening
+
+
+def set_up_logs() -> None:
+    """Write logs as JSON lines to stderr; they hold no token, no body and no query."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s")

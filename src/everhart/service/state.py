@@ -1,0 +1,45 @@
+"""What the routes share: settings, database, store, readers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from everhart.service.compute import ComputePool
+from everhart.service.database import AsyncDatabase
+from everhart.service.settings import Settings
+from everhart.service.store import ObjectStore
+
+__all__ = ["State", "StateOf"]
+
+
+@dataclass(frozen=True)
+class State:
+    """What lives as long as the server.
+
+    Parameters
+    ----------
+    settings, database, store
+        What their names say.
+    readers
+        Processes that decode uploads and draw previews.
+    scratch
+        Folder of temporary files.
+    """
+
+    settings: Settings
+    database: AsyncDatabase
+    store: ObjectStore
+    readers: ComputePool
+    scratch: Path
+
+
+def _state(request: Request) -> State:
+    return cast(State, request.app.state.everhart)
+
+
+StateOf = Annotated[State, Depends(_state)]
+"""Type of a route's parameter that is given the state."""

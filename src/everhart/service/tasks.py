@@ -1,0 +1,99 @@
+"""What the children of the service can do; see :mod:`everhart.service._child`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+from everhart.errors import EverhartError
+from everhart.io import open_frames
+from everhart.io.limits import Limits
+from everhart.io.record import plain
+from everhart.io.thumbnail import thumbnail
+from everhart.service.names import file_name
+
+__all__ = ["TASKS"]
+
+
+def inspect(path: str, name: str, limits: dict[str, Any]) -> dict[str, Any]:
+    """Look into a file, and decode its first frame.
+
+    Returns
+    -------
+    dict
+        Format, shape, dtype, calibration and metadata.
+    """
+    with named([(path, name)]) as (file,), open_frames([file], limits=Limits(**limits)) as stack:
+        first = stack[0]
+        own = stack.metadata["everhart"]
+        return {
+            "format": own["format"],
+            "frames": stack.shape[0],
+            "height": stack.shape[1],
+            "width": stack.shape[2],
+            "dtype": str(stack.dtype),
+            "pixel_size_nm": stack.pixel_size_nm,
+            "pixel_size_source": own.get("pixel_size_source"),
+            "data_bar_rows": stack.data_bar_rows,
+            "tree": plain({**first.metadata, "history": [h.to_dict() for h in stack.history]}),
+        }
+
+
+def preview(
+    path: str, name: str, limits: dict[str, Any], frame: int, longest_px: int, output: str
+) -> dict[str, Any]:
+    """Write a PNG picture of a frame."""
+    from PIL import Image
+
+    with named([(path, name)]) as (file,), open_frames([file], limits=Limits(**limits)) as stack:
+        picture = thumbnail(stack[frame], longest_px)
+    Image.fromarray(picture.pixels).save(output, "PNG", compress_level=3)
+    return {"height": picture.shape[0], "width": picture.shape[1]}
+
+
+@contextmanager
+def named(files: Sequence[tuple[str, str]]) -> Iterator[list[Path]]:
+    """Give objects the names that they were uploaded with, for what readers and tables say.
+
+    Errors speak of the names, and not of folders of the server.
+    """
+    with TemporaryDirectory(prefix="everhart-", ignore_cleanup_errors=True) as folder:
+        paths = []
+        for number, (path, name) in enumerate(files):
+            own = Path(folder) / str(number)
+            own.mkdir()
+            link = own / file_name(name)
+            try:
+                link.symlink_to(path)
+            except OSError:  # Windows, where links are a privilege
+                import shutil
+
+                shutil.copyfile(path, link)
+            paths.append(link)
+        try:
+            yield paths
+        except EverhartError as error:
+            said = str(error)
+            for link in paths:
+                said = said.replace(str(link), link.name)
+            raise type(error)(said) from error
+
+
+def pixels_sha256(pixels: Any) -> str:
+    """Return the hash of pixels with their dtype and shape, whatever file they are in."""
+    import numpy as np
+
+    digest = hashlib.sha256(f"{pixels.dtype.str} {pixels.shape}".encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()
+
+
+TASKS: Final[Mapping[str, Callable[..., dict[str, Any]]]] = {
+    "inspect": inspect,
+    "preview": preview,
+}
+"""Every task by name."""

@@ -1,0 +1,90 @@
+"""A real server in a process of its own, on loopback; and an image to send to it."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import numpy as np
+
+from everhart.service.settings import PREFIX
+
+START_S = 60  # a machine under load takes its time
+
+
+class Server:
+    """A running ``everhart serve``."""
+
+    def __init__(self, folder: Path, **settings: object) -> None:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)}
+        for name, value in {"folder": folder, "port": 0, **settings}.items():
+            environment[PREFIX + name.upper()] = str(value)
+        self.folder = folder
+        self.started = time.monotonic()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "everhart", "serve"],
+            env={**environment, "PYTHONUNBUFFERED": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.lines: list[str] = []
+        self._listening = threading.Event()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        assert self._listening.wait(START_S), self.lines
+        self.url = next(word for word in self.lines[-1].split() if word.startswith("http"))
+        self.http = httpx.Client(base_url=self.url, timeout=60)
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        with self.process.stderr:
+            for line in self.process.stderr:
+                self.lines.append(line.rstrip())
+                if "Everhart serves at" in line:
+                    self._listening.set()
+        self._listening.set()
+
+    def kill(self) -> None:
+        self.http.close()
+        self.process.kill()
+        self.process.wait()
+        self._reader.join(5)
+
+    def stop(self) -> int:
+        self.http.close()
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            return self.process.wait(30)
+        finally:
+            self.process.kill()
+            self._reader.join(5)
+
+
+@contextmanager
+def serving(folder: Path, **settings: object) -> Iterator[Server]:
+    server = Server(folder, **settings)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def tiff(seed: int = 0, shape: tuple[int, int] = (64, 96)) -> bytes:
+    """A small noisy image as a TIFF file."""
+    import tifffile
+
+    rng = np.random.default_rng(seed)
+    pixels = rng.normal(120, 12, shape).clip(0, 255).astype(np.uint8)
+    pixels[shape[0] // 2 :] += 60
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, pixels)
+    return stream.getvalue()
