@@ -250,3 +250,50 @@ def test_the_audit_knows_what_was_learned_from(model: Path, folder: Path, tmp_pa
     # One of the six images was held out, and is among the others.
     assert record["images"] == {"made": 8, "learned": 5, "held_out": 13}
     assert (out / "grid.png").stat().st_size > 5000
+
+
+@pytest.fixture(scope="module")
+def patch_model(folder: Path) -> Path:
+    """A model that has seen whole images reduced, and patches."""
+    config = _config(
+        folder,
+        curriculum=[{"patch_px": None, "reduction": 2}, {"patch_px": 16}],
+        cycles=3,
+        augmentation=None,
+    )
+    return train(config, folder / "patch_run")
+
+
+def test_larger_images_are_drawn_in_tiles_from_a_reduced_whole(
+    patch_model: Path, tmp_path: Path
+) -> None:
+    generator = Generator.load(patch_model, precision="fp32")
+    for size in (None, (40, 52)):
+        large = generator.synthesize(1, label="light", size=size, steps=40)[0]
+        assert large.history[-1].parameters["reductions"] == [2, 1]
+        # Dark on the left and bright on the right: of the whole, and not of each tile.
+        columns = large.pixels.astype(float).mean(axis=0)
+        middle = len(columns) // 2
+        assert columns[2 : middle - 3].mean() == pytest.approx(60, abs=25)
+        assert columns[middle + 3 : -2].mean() == pytest.approx(200, abs=35)
+        assert large.pixel_size_nm == (2.0, 2.0)
+    out = tmp_path / "made"
+    words = ["synthesize", "-m", str(patch_model), "-o", str(out), "--steps", "4"]
+    done = CliRunner().invoke(app, [*words, "--size", "40x50"])
+    assert done.exit_code == 0, done.output
+    assert read(out / "synthetic_000000.tif").shape == (40, 50)
+    wrong = CliRunner().invoke(app, [*words, "--size", "40,50", "--overwrite"])
+    assert isinstance(wrong.exception, UsageError)
+
+
+def test_the_levels_of_a_cascade() -> None:
+    from everhart.synthesize.full_size import levels_for
+
+    stages: list[tuple[int | None, int]] = [(32, 8), (None, 4), (32, 1), (64, 1)]
+    levels = levels_for(stages, (128, 128), (256, 256))
+    assert [(level.reduction, level.tile) for level in levels] == [
+        (8, (32, 32)), (4, (32, 32)), (1, (64, 64)),
+    ]  # fmt: skip
+    assert [level.reduction for level in levels_for(stages, (128, 128), (64, 64))] == [1]
+    with pytest.raises(UsageError, match="reduced by 2 alone"):
+        levels_for([(None, 2)], (128, 128), (64, 64))

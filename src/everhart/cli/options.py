@@ -20,6 +20,7 @@ __all__ = [
     "JsonPath",
     "Overwrite",
     "PixelSize",
+    "height_and_width",
     "with_parameters_of",
 ]
 
@@ -31,6 +32,17 @@ JsonPath = Annotated[
     Path | None,
     typer.Option("--json", metavar="PATH", help="Write the results here, to read by machine."),
 ]
+
+
+def height_and_width(words: str) -> tuple[int, int]:
+    """Return the size that ``--size`` gives."""
+    try:
+        height, width = (int(word) for word in words.lower().split("x"))
+    except ValueError:
+        raise UsageError(
+            f"--size {words!r} was given: give height x width in pixels, such as 512x768."
+        ) from None
+    return height, width
 
 
 def _checked_pixel_size(size_nm: float | None) -> float | None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from everhart.cli.options import JsonPath, Overwrite
+from everhart.cli.options import JsonPath, Overwrite, height_and_width
 from everhart.cli.outputs import check_outputs, make_folder, write_json
 from everhart.cli.progress import progress_bar
 from everhart.errors import UsageError, unknown_name
@@ -89,7 +89,7 @@ def simulate(
     if image_format not in _FORMATS:
         raise unknown_name("format", image_format, _FORMATS)
     shots = _numbers(frames)
-    shape = None if size is None else _shape(size)
+    shape = None if size is None else height_and_width(size)
     kinds = [kind.strip() for kind in defects.split(",") if kind.strip()]
     parameters = dict(_assignment(word) for word in parameter or ())
     instrument = _instrument(microscope, scene)
@@ -202,16 +202,6 @@ def _numbers(words: str) -> list[int]:
             f"--frames {words!r} was given: give different whole numbers from 1, such as 1,8,64."
         )
     return numbers
-
-
-def _shape(words: str) -> tuple[int, int]:
-    try:
-        height, width = (int(word) for word in words.lower().split("x"))
-    except ValueError:
-        raise UsageError(
-            f"--size {words!r} was given: give height x width in pixels, such as 512x768."
-        ) from None
-    return height, width
 
 
 def _assignment(words: str) -> tuple[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from everhart.cli.options import JsonPath, Overwrite
+from everhart.cli.options import JsonPath, Overwrite, height_and_width
 from everhart.cli.outputs import check_outputs, make_folder, write_json
 from everhart.cli.progress import progress_bar
 from everhart.errors import UsageError
@@ -38,11 +38,26 @@ def synthesize(
         typer.Option(metavar="FILE", help="Label image of what is drawn, for models that know it."),
     ] = None,
     guidance: Guidance = 1.0,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HxW",
+            help="Height and width in pixels.",
+            show_default="the mask's, or the training images'",
+        ),
+    ] = None,
     sampler: Annotated[
         Literal["ddpm", "ddim", "dpm"],
         typer.Option(help="ddpm keeps the grain; ddim and dpm need fewer steps."),
     ] = "ddpm",
     steps: Annotated[int, typer.Option(min=1, help="Calls of the network for an image.")] = 250,
+    overlap: Annotated[
+        float, typer.Option(min=0.0, max=0.5, help="Part of a tile that the next one covers.")
+    ] = 0.25,
+    start_level: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="How far from noise details begin, in large images."),
+    ] = 0.6,
     seed: Seed = 0,
     format_: Annotated[
         Literal["tif", "png"], typer.Option("--format", help="Format of the images.")
@@ -59,7 +74,9 @@ def synthesize(
     Examples:
       everhart synthesize -m run/model.safetensors -n 16 -o made
       everhart synthesize -m run/model.safetensors -n 4 -o made --label oval --guidance 2
+      everhart synthesize -m run/model.safetensors -o made --size 1024x1024
     """
+    shape = None if size is None else height_and_width(size)
     paths = [output / f"synthetic_{seed + k:06d}.{format_}" for k in range(n)]
     given_files = [path for path in (model, mask) if path is not None]
     check_outputs(paths, overwrite=overwrite, inputs=given_files, in_new_folder=True)
@@ -76,8 +93,11 @@ def synthesize(
             label=label,
             mask=given,
             guidance=guidance,
+            size=shape,
             sampler=sampler,
             steps=steps,
+            overlap=overlap,
+            start_level=start_level,
             on_progress=lambda done, of: progress.update(done, of, "steps"),
         )
     make_folder(output)

@@ -69,6 +69,12 @@ class DiffusionConfig(BaseModel):
         min_length=1,
         description="stages of the training, such as small patches of reduced images first",
     )
+    cycles: int = Field(
+        1,
+        ge=1,
+        description="how often to go through the curriculum, so that reduced images, from which "
+        "large ones are drawn, are not forgotten",
+    )
     schedule: ScheduleConfig = Field(default_factory=ScheduleConfig)
     network: NetworkConfig = Field(default_factory=NetworkConfig)
     flips: tuple[Literal["horizontal", "vertical"], ...] = Field(

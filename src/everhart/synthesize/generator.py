@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,15 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from everhart.errors import UsageError, unknown_name
+from everhart.errors import UsageError
 from everhart.micrograph import HistoryEntry, Micrograph
 from everhart.nn.diffusion_unet import Condition, DiffusionUNet, DiffusionUNetConfig
 from everhart.nn.hardware import resolve_device, use_bf16
+from everhart.synthesize.conditions import Conditions, Told, shape_of
 from everhart.synthesize.config import DiffusionConfig
+from everhart.synthesize.full_size import Level, draw_full_size, levels_for, reduced_shape
 from everhart.synthesize.inpainting import inpaint
-from everhart.synthesize.patches import position_planes
 from everhart.synthesize.samplers import Predict, SamplerName, sample
 from everhart.synthesize.schedule import NoiseSchedule
+from everhart.synthesize.tiles import Corner, PredictTiles
 from everhart.synthesize.training_images import GreyRange, TrainingImages
 from everhart.training.model_file import ModelHeader, load_model
 
@@ -30,6 +32,9 @@ ARCHITECTURE = "DiffusionUNet"
 
 _ON_THE_WAY = 1 << 40
 """Added to a seed for the noise after the first, so that it is not that of another image."""
+
+_CLIP = 1.0 / 0.9
+"""Images are held within these limits while they are drawn."""
 
 OnProgress = Callable[[int, int], None]
 
@@ -46,6 +51,7 @@ def normalisation_of(images: TrainingImages, config: DiffusionConfig) -> dict[st
         "mask_values": list(images.mask_values),
         "pixel_size_nm": images.pixel_size_nm,
         "shape": list(images.images[0].pixels.shape),
+        "stages": [[stage.patch_px, stage.reduction] for stage in config.curriculum],
     }
 
 
@@ -85,6 +91,11 @@ class Generator:
         self.classes: tuple[str, ...] = tuple(said["classes"])
         self.mask_values: tuple[int, ...] = tuple(said["mask_values"])
         self.shape: tuple[int, int] = (said["shape"][0], said["shape"][1])
+        self._conditions = Conditions(network.config, self.classes, self.mask_values, self.device)
+        # Models of before had no note of their stages: they know whole images.
+        self.stages: list[tuple[int | None, int]] = [
+            (patch, reduction) for patch, reduction in said.get("stages", [[None, 1]])
+        ]
         size = said["pixel_size_nm"]
         self.pixel_size_nm = None if size is None else (float(size[0]), float(size[1]))
 
@@ -112,12 +123,19 @@ class Generator:
         label: str | None = None,
         mask: NDArray[Any] | None = None,
         guidance: float = 1.0,
+        size: tuple[int, int] | None = None,
         sampler: SamplerName = "ddpm",
         steps: int = 250,
+        overlap: float = 0.25,
+        start_level: float = 0.6,
         batch_size: int = 8,
         on_progress: OnProgress | None = None,
     ) -> list[Micrograph]:
-        """Draw images of the size of the training images.
+        """Draw images.
+
+        What is larger than the largest patches that the model has learned from is drawn in
+        overlapping tiles, from a reduced image of the whole if the model knows one; see
+        :func:`everhart.synthesize.full_size.draw_full_size`.
 
         Parameters
         ----------
@@ -130,12 +148,17 @@ class Generator:
             Name of a class; None to leave it open.
         mask
             Label image of what is to be drawn, of the size of the image; None to leave it open.
+        size
+            Height and width of the images; None for those of the mask, or else of the training
+            images. A model that is told where a patch lies stretches the whole over any size.
         guidance
             Weight of the condition [1]_: 1 as learned, more for what is more typical of it.
         sampler, steps
             See :func:`everhart.synthesize.samplers.sample`.
+        overlap, start_level
+            For images in tiles, see :func:`everhart.synthesize.full_size.draw_full_size`.
         batch_size
-            Images that are drawn at once.
+            Images, or tiles, that are drawn at once.
         on_progress
             Called with the steps done and all of them.
 
@@ -155,12 +178,57 @@ class Generator:
         """
         if n < 1:
             raise UsageError(f"n = {n} images were asked for: give 1 or more.")
-        images: list[Micrograph] = []
+        told = self._conditions.told(label, mask)
+        shape = size or (self.shape if told.mask is None else shape_of(told.mask))
+        if min(shape) < 1 or (told.mask is not None and told.mask.shape != shape):
+            mask_size = "" if told.mask is None else f", and a mask of {told.mask.shape}"
+            raise UsageError(
+                f"An image of {shape} pixels was asked for{mask_size}: give height and width of 1 "
+                "or more, and a mask of the same."
+            )
+        levels = levels_for(self.stages, self.shape, shape)
+        parameters: dict[str, Any] = {
+            "label": label,
+            "guidance": guidance,
+            "sampler": sampler,
+            "steps": steps,
+            "with_mask": mask is not None,
+        }
+        if len(levels) > 1 or any(n > m for n, m in zip(shape, levels[0].tile, strict=True)):
+            parameters |= {
+                "size": list(shape), "overlap": overlap, "start_level": start_level,
+                "reductions": [level.reduction for level in levels],
+            }  # fmt: skip
+            images = []
+            for number in range(n):
+
+                def tell_tiles(done: int, of: int, number: int = number) -> None:
+                    if on_progress is not None:
+                        on_progress(number * of + done, n * of)
+
+                canvas = draw_full_size(
+                    lambda level: self._tile_predictor(told, level, shape, guidance),
+                    levels,
+                    shape,
+                    self.schedule,
+                    seed=seed + number,
+                    sampler=sampler,
+                    steps=steps,
+                    overlap=overlap,
+                    start_level=start_level,
+                    clip=_CLIP,
+                    batch_size=batch_size,
+                    on_step=tell_tiles,
+                )
+                images.append(
+                    self._micrograph(canvas.numpy(), {"seed": seed + number, **parameters})
+                )
+            return images
+        images = []
         batches = -(-n // batch_size)
         for batch in range(batches):
             seeds = [seed + k for k in range(batch * batch_size, min(n, (batch + 1) * batch_size))]
-            shape = self.shape if mask is None else (mask.shape[0], mask.shape[1])
-            condition = self._condition(len(seeds), shape, label, mask)
+            condition = self._conditions.at(told, [(0, 0)] * len(seeds), shape, shape)
             noise = _noise(seeds, shape).to(self.device)
 
             def tell(done: int, of: int, first: int = batch) -> None:
@@ -175,19 +243,13 @@ class Generator:
                     sampler=sampler,
                     steps=steps,
                     generator=[torch.Generator().manual_seed(s + _ON_THE_WAY) for s in seeds],
-                    clip=1.0 / 0.9,
+                    clip=_CLIP,
                     on_step=tell,
                 )
-            for pixels, own in zip(drawn[:, 0].cpu().numpy(), seeds, strict=True):
-                parameters = {
-                    "seed": own,
-                    "label": label,
-                    "guidance": guidance,
-                    "sampler": sampler,
-                    "steps": steps,
-                    "with_mask": mask is not None,
-                }
-                images.append(self._micrograph(pixels, parameters))
+            images += [
+                self._micrograph(pixels, {"seed": own, **parameters})
+                for pixels, own in zip(drawn[:, 0].cpu().numpy(), seeds, strict=True)
+            ]
         return images
 
     def inpaint(
@@ -245,7 +307,8 @@ class Generator:
             )
         values = self.grey.normalise(np.where(hidden, self.grey.middle, image.pixels))
         given = torch.from_numpy(values)[None, None].to(self.device)
-        condition = self._condition(1, (image.shape[0], image.shape[1]), label, None)
+        shape = shape_of(image.pixels)
+        condition = self._conditions.at(self._conditions.told(label, None), [(0, 0)], shape, shape)
         with torch.no_grad():
             drawn = inpaint(
                 self.predictor(condition, guidance),
@@ -256,7 +319,7 @@ class Generator:
                 jump=jump,
                 repeats=repeats,
                 generator=torch.Generator().manual_seed(seed),
-                clip=1.0 / 0.9,
+                clip=_CLIP,
                 on_step=on_progress,
             )
         filled = self.grey.restore(drawn[0, 0].cpu().numpy())
@@ -286,43 +349,27 @@ class Generator:
 
         return predict
 
-    def _condition(
-        self, n: int, shape: tuple[int, int], label: str | None, mask: NDArray[Any] | None
-    ) -> Condition:
-        config = self.network.config
-        number = None
-        if label is not None:
-            if not self.classes:
-                raise UsageError(f"The label {label!r} was given to a generator without classes.")
-            if label not in self.classes:
-                raise unknown_name("label", label, self.classes)
-            number = torch.full((n,), self.classes.index(label), device=self.device)
-        position = None
-        if config.position:
-            planes = torch.from_numpy(position_planes(shape, shape, (0, 0), 1))
-            position = planes[None].expand(n, -1, -1, -1).to(self.device)
-        given = None
-        if mask is not None:
-            if not self.mask_values:
-                raise UsageError("A mask was given to a generator that was trained without.")
-            unknown = sorted(set(np.unique(mask).tolist()) - set(self.mask_values))
-            if unknown:
-                raise UsageError(
-                    f"The mask has the value {unknown[0]}, and the generator knows "
-                    f"{', '.join(map(str, self.mask_values))}."
-                )
-            planes = torch.from_numpy(
-                (mask[None] == np.asarray(self.mask_values)[:, None, None]).astype(np.float32)
-            )
-            given = planes[None].expand(n, -1, -1, -1).to(self.device)
-        return Condition(number, position, given)
+    def _tile_predictor(
+        self, told: Told, level: Level, shape: tuple[int, int], guidance: float
+    ) -> PredictTiles:
+        """Return what the network says of tiles of a level."""
+        by, whole = level.reduction, reduced_shape(shape, level.reduction)
+        told = told.reduced(by)
+
+        def predict(x: Tensor, t: Tensor, corners: Sequence[Corner]) -> Tensor:
+            condition = self._conditions.at(told, corners, shape_of(x[0, 0]), whole, by)
+            return self.predictor(condition, guidance)(x.to(self.device), t.to(self.device)).cpu()
+
+        return predict
 
     def _micrograph(self, pixels: NDArray[np.float32], parameters: Mapping[str, Any]) -> Micrograph:
         entry = HistoryEntry(
             "synthesize", {**parameters, "model": self.header.card.name}, self.sha256
         )
         metadata = {"synthetic": True}
-        return Micrograph(self.grey.restore(pixels), self.pixel_size_nm, metadata, (entry,))
+        # Some rows at a time: the grey levels of large images are computed in double precision.
+        bands = [self.grey.restore(pixels[n : n + 256]) for n in range(0, len(pixels), 256)]
+        return Micrograph(np.concatenate(bands), self.pixel_size_nm, metadata, (entry,))
 
 
 def _noise(seeds: list[int], shape: tuple[int, int]) -> Tensor:

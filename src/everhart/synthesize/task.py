@@ -65,7 +65,8 @@ class PatchSamples:
     def at_step(self, step: int) -> tuple[SampleFunction, int]:
         """Return what draws the samples from a step on, and how many a step takes."""
         settings = self.config.optimiser
-        stage = stage_at(self.config.curriculum, step / settings.steps)
+        stages = self.config.curriculum * self.config.cycles
+        stage = stage_at(stages, step / settings.steps)
 
         def draw(rng: np.random.Generator) -> PatchBatch:
             patch = draw_patch(self.images, stage, rng, self.config.augmentation)

@@ -48,7 +48,7 @@ class NoiseField:
 
     Examples
     --------
-    >>> field = NoiseField(0, 5)
+    >>> field = NoiseField((0,), 5)
     >>> bool((field.rows(3, 60, 70)[4:] == field.rows(3, 64, 70)).all())
     True
     """
