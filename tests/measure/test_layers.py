@@ -11,9 +11,10 @@ from everhart.errors import EverhartError, UsageError
 from everhart.measure._along import autocovariance, statistics_along
 from everhart.measure.layers import layers
 from everhart.micrograph import Micrograph
-from everhart.simulate import Converter, Detector, Dose, Microscope, stack
+from everhart.simulate import Camera, Converter, Detector, Dose, Microscope, stack
 from everhart.simulate.roughness import rough_edges
 
+LEVELS = Converter(bits=16, black=500, white=5000)
 FILM = {"above": 60.0, "film": 140.0, "below": 90.0}
 
 
@@ -37,7 +38,7 @@ def taken(seed: int, dose: float, **scene: float) -> tuple[Any, Micrograph]:
     scan = Microscope(
         dose=Dose(dose),
         detector=Detector(taps=(0.6, 0.4)),
-        converter=Converter(bits=16, black=500, white=5000),
+        converter=LEVELS,
     )
     image = scan.expose(made, rng)
     assert isinstance(image, Micrograph)
@@ -169,6 +170,16 @@ def test_fins_are_not_flat_layers() -> None:
     made = stack(np.random.default_rng(0), shape=(256, 256))
     with pytest.raises(EverhartError, match=r"crop|goes through"):
         layers(Micrograph(made.truth.labels, pixel_size_nm=0.2), labels=True)
+
+
+@pytest.mark.parametrize(("seed", "dose"), [(2, 30.0), (1, 10.0)])
+def test_fins_are_refused_in_pictures_too(seed: int, dose: float) -> None:
+    # Paths across the fins hold together in these well enough to give layers.
+    rng = np.random.default_rng(seed)
+    made = stack(rng)
+    image = Camera(dose_e_per_px=dose, converter=LEVELS).expose(made, rng)
+    with pytest.raises(EverhartError, match=r"crop the image"):
+        layers(image)
 
 
 def test_wrong_calls_say_so() -> None:

@@ -13,7 +13,7 @@ from everhart._callable_room import make_callable
 from everhart.errors import EverhartError, UsageError, unknown_name
 from everhart.measure._along import AlongStatistics, statistics_along
 from everhart.measure._checked import checked_image, checked_labels, refuse_saturated
-from everhart.measure._courses import measure_courses
+from everhart.measure._courses import Course, measure_courses
 from everhart.measure._interfaces import Sheared, find_candidates, find_slope
 from everhart.measure.result import Measurement, Outline
 from everhart.measure.units import Unit, UnitName, unit_of
@@ -28,7 +28,9 @@ _SMALLEST = 48
 _COVERAGE = 0.8
 _LABELS = 200
 _FAINTEST = 0.05  # step of an interface, of the largest
+_STRONG = 0.3  # likewise; an interface is not merely left out for its gaps
 _CURVED = 0.5  # of the layers' own spacing
+_WEAKEST = 0.25  # step of an interface where it is weakest, of its own median
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +67,7 @@ def layers(
     image
         Image of shape ``(H, W)`` of any dtype and range, at least 48 pixels a side, with layers
         that go through all of it and are flat but for their roughness, tilted by up to 40 degrees.
+        Layers over fins or steps are refused: what a column crosses there is not their thickness.
     labels
         Label image of the same shape, in which each layer has its own number: thickness is then
         taken from it, and the image gives the pixel size alone. True where `image` itself is
@@ -141,11 +144,12 @@ def _from_image(
         candidates = find_candidates(sheared.pixels)
         if len(candidates) < 2:
             break
-        courses = measure_courses(sheared.pixels, candidates, reach)
-        steps = [abs(float(np.median(c.step))) for c in courses]
+        traced = measure_courses(sheared.pixels, candidates, reach)
+        steps = [abs(float(np.median(c.step))) for c in traced]
+        strong = [c for c, step in zip(traced, steps, strict=True) if step > _STRONG * max(steps)]
         courses = [
             c
-            for c, step in zip(courses, steps, strict=True)
+            for c, step in zip(traced, steps, strict=True)
             if step > _FAINTEST * max(steps)
             and c.coverage >= _COVERAGE
             and np.isfinite(c.rows).mean() > 0.5
@@ -161,6 +165,7 @@ def _from_image(
             "the image: a layer needs two; give a cross-section with flat layers, of less noise, "
             "or its labels."
         )
+    _check_same_neighbours([*strong, *courses])
     levels = [c.above for c in courses] + [courses[-1].below]
     grey = np.array([float(np.median(v)) for v in levels])
     details = [
@@ -174,6 +179,22 @@ def _from_image(
     ]
     names = tuple(str(i) for i in range(len(courses) + 1))
     return _Interfaces(rows, grey, names, reach, details), vertical
+
+
+def _check_same_neighbours(courses: Sequence[Course]) -> None:
+    """Refuse an interface that is not between the same two layers all along.
+
+    Over fins and steps the straightest way through the gradients jumps from one interface to
+    another, and crosses places without any: often so many that it is left out for its gaps, and
+    the others would pass.
+    """
+    weakest = [float(np.percentile(c.step / np.median(c.step), 2)) for c in courses]
+    if min(weakest) < _WEAKEST:
+        raise EverhartError(
+            "An interface is not between the same two layers from one side of the image to the "
+            "other: layers are measured where all of them are flat, not over fins, steps or where "
+            "one ends; crop the image to such a part."
+        )
 
 
 def _common_slope(rows: Float) -> float:
@@ -302,7 +323,7 @@ def _check_flat(straight: Float) -> None:
     if (spread > max(room, 0.02 * straight.shape[1])).any():
         raise EverhartError(
             f"An interface wanders by {spread.max():.0f} pixels across the layers: thickness is "
-            "measured where layers are flat; crop the image to such a part."
+            "measured where layers are flat, not over fins or steps; crop the image to such a part."
         )
 
 
