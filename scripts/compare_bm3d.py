@@ -1,14 +1,14 @@
 """Our BM3D beside the `bm3d` wheel of its inventors; prints Markdown.
 
     python scripts/compare_bm3d.py [--wheel-python PATH] [--results FOLDER] [--full] \
-        [--part white correlated real] [-o tables.md]
+        [--shape ROWS COLUMNS] [--part white correlated real] [-o tables.md]
 
 That wheel may not be used commercially, and is no dependency: `--wheel-python` names the
 interpreter of a throw-away environment that has it, which is run as a process of its own and
 handed arrays in files. Without it our figures are printed alone. `--results` keeps what the wheel
 gave, for a later run. EVERHART_DATA adds a real image, and is needed for the real pairs. `--full`
-measures CPU time and peak memory of both on 3072 x 2048 pixels, correlated and white noise, which
-takes the wheel ten minutes.
+measures CPU time and peak memory of both on 3072 x 2048 pixels or those of `--shape`, correlated and
+white noise, which takes the wheel ten minutes.
 """
 
 from __future__ import annotations
@@ -227,9 +227,9 @@ def real(wheel: Wheel) -> str:
     return text + "| mean | " + " | ".join(f"{v:.2f}" for v in np.mean(rows, axis=0)) + " |\n"
 
 
-def full(wheel: Wheel) -> str:
+def full(wheel: Wheel, shape: tuple[int, int]) -> str:
     """Tabulate CPU time, memory and quality on a large image."""
-    scene = eh.simulate("nand", shape=(2048, 3072), seed=0)  # type: ignore[operator]
+    scene = eh.simulate("nand", shape=shape, seed=0)  # type: ignore[operator]
     noisy, clean = Microscope.preset("tin-balls").expose(
         scene, np.random.default_rng(0), return_clean=True
     )
@@ -245,7 +245,7 @@ def full(wheel: Wheel) -> str:
     ]
     if wheel.python is not None:
         estimate = estimate_noise(image)
-        psd = density(estimate.correlation, estimate.sigma, (2048, 3072))
+        psd = density(estimate.correlation, estimate.sigma, shape)
         cost = wheel.measured(files, (image, psd))
         rows.append((given, "wheel, our PSD", *cost, decibels(np.load(files[2]), clean)))
     image = clean + np.random.default_rng(0).normal(0, SIGMA, clean.shape)
@@ -278,6 +278,9 @@ def main() -> None:
     parser.add_argument("--results", type=Path, metavar="FOLDER")
     parser.add_argument("--part", nargs="*", default=["white", "correlated"])
     parser.add_argument("--full", action="store_true")
+    parser.add_argument(
+        "--shape", type=int, nargs=2, default=(2048, 3072), metavar=("ROWS", "COLUMNS")
+    )
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
     text = f"Measured on {date.today()}; PSNR in dB for a range of 255, noise of seed 0.\n"
@@ -292,7 +295,8 @@ def main() -> None:
         if "real" in arguments.part:
             text += f"\n## Real pairs, grey levels matched\n\n{real(wheel)}"
         if arguments.full:
-            text += f"\n## 3072 x 2048 pixels\n\n{full(wheel)}"
+            rows, columns = arguments.shape
+            text += f"\n## {columns} x {rows} pixels\n\n{full(wheel, (rows, columns))}"
     print(text)
     if arguments.output:
         arguments.output.write_text(text, encoding="utf-8")
