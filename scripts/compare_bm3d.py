@@ -7,8 +7,8 @@ That wheel may not be used commercially, and is no dependency: `--wheel-python` 
 interpreter of a throw-away environment that has it, which is run as a process of its own and
 handed arrays in files. Without it our figures are printed alone. `--results` keeps what the wheel
 gave, for a later run. EVERHART_DATA adds a real image, and is needed for the real pairs. `--full`
-measures CPU time and peak memory of both on 3072 x 2048 pixels or those of `--shape`, correlated and
-white noise, which takes the wheel ten minutes.
+measures CPU time and peak memory of both on 3072 x 2048 pixels or those of `--shape`, correlated
+and white noise, which takes the wheel ten minutes.
 """
 
 from __future__ import annotations
