@@ -20,6 +20,7 @@ _CLEAR = 5.0  # z at which a finer scale shows the shape
 _REPEATS = 16
 _JOIN = 1.5  # sigmas of the filter over which peaks are of one defect
 _HALF = 0.5
+_LEFT_OF_DENT = 0.3  # of the power of the change
 
 
 @dataclass(frozen=True)
@@ -252,13 +253,41 @@ def kind_of(defect: Defect, context: Context) -> str:
         gone, left = _gone(change[strip], ideal[strip])
         if gone > 0.6 and left < 0.75:
             return "bridge" if defect.contrast > 0 else "break"
-    slope = np.hypot(*np.gradient(ideal))
-    near = distance <= max(0.5 * defect.size, 2.0)
-    steep = slope > np.percentile(slope, 60)
-    weight = np.square(change[near])
-    if float(weight @ steep[near]) > 0.6 * float(weight.sum()) and level < 1.05:
+    near = distance <= max(0.6 * defect.size, 2.0)
+    if _moved_edge(picture, ideal, near, 0.35 * period) < _LEFT_OF_DENT:
         return "dent"
     return "unknown"
+
+
+def _moved_edge(picture: Float, ideal: Float, near: NDArray[np.bool_], most: float) -> float:
+    """Return what part of the change near a defect is left if the pattern there is displaced.
+
+    The way is across the edge that is there, where the change is.
+    """
+    change = picture - ideal
+    gradient = np.gradient(ideal)
+    weight = np.square(change) * near
+    yy, xx, xy = (
+        float(np.sum(weight * a * b))
+        for a, b in (
+            (gradient[0], gradient[0]),
+            (gradient[1], gradient[1]),
+            (gradient[0], gradient[1]),
+        )
+    )
+    # Main direction of the gradients, whichever way they rise.
+    angle = 0.5 * np.arctan2(2 * xy, yy - xx)
+    way = np.cos(angle), np.sin(angle)
+    power = float(np.square(change[near]).sum())
+    left = 1.0
+    for distance in np.linspace(-most, most, 2 * max(round(most), 2) + 1):
+        move = np.array([[1, 0, distance * way[1]], [0, 1, distance * way[0]]], np.float64)
+        moved = cv2.warpAffine(
+            ideal, move, ideal.shape[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+        )
+        apart = float(np.square((picture - moved)[near]).sum())
+        left = min(left, apart / max(power, 1e-30))
+    return left
 
 
 def _gone(change: Float, ideal: Float) -> tuple[float, float]:
