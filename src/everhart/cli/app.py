@@ -56,6 +56,9 @@ COMMANDS: Final[dict[str, CommandSource]] = {
     "serve": CommandSource(
         "everhart.cli.serve", "serve", "Serve images, jobs and results over HTTP."
     ),
+    "token": CommandSource(
+        "everhart.cli.token", "token", "Make, list and revoke the service's tokens."
+    ),
     "demo": CommandSource(
         "everhart.cli.demo", "demo", "Restore a made-up specimen and show the result."
     ),

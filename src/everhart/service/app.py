@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from everhart.micrograph import __version__
+from everhart.service.access import WrongTokens
 from everhart.service.compute import ComputePool
 from everhart.service.database import AsyncDatabase
 from everhart.service.guard import Guard
@@ -50,7 +51,14 @@ def make_app(settings: Settings) -> FastAPI:
             seconds=settings.read_seconds,
             scratch=scratch,
         )
-        app.state.everhart = State(settings, database, open_store(settings), readers, scratch)
+        app.state.everhart = State(
+            settings,
+            database,
+            open_store(settings),
+            readers,
+            WrongTokens(settings.wrong_tokens_per_minute),
+            scratch,
+        )
         # The first upload finds a reader that has started.
         threading.Thread(target=readers.warm, daemon=True).start()
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 from fastapi import Depends, Request
 
@@ -12,6 +12,9 @@ from everhart.service.compute import ComputePool
 from everhart.service.database import AsyncDatabase
 from everhart.service.settings import Settings
 from everhart.service.store import ObjectStore
+
+if TYPE_CHECKING:
+    from everhart.service.access import WrongTokens
 
 __all__ = ["State", "StateOf"]
 
@@ -26,6 +29,8 @@ class State:
         What their names say.
     readers
         Processes that decode uploads and draw previews.
+    wrong_tokens
+        How many wrong tokens came from where.
     scratch
         Folder of temporary files.
     """
@@ -34,6 +39,7 @@ class State:
     database: AsyncDatabase
     store: ObjectStore
     readers: ComputePool
+    wrong_tokens: WrongTokens
     scratch: Path
 
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import select
 from starlette.requests import ClientDisconnect
 
+from everhart.service.access import Reader, Runner
 from everhart.service.cursors import after, make_cursor
 from everhart.service.names import LONGEST
 from everhart.service.problems import ProblemError, may_answer
@@ -94,13 +95,14 @@ _BODY = {
     openapi_extra=_BODY,
     responses={
         200: {"model": ImageInfo, "description": "The same file was uploaded before."},
-        **may_answer(400, 413, 422, 503, 507),
+        **may_answer(400, 401, 403, 413, 422, 429, 503, 507),
     },
 )
 async def upload(
     request: Request,
     response: Response,
     state: StateOf,
+    _: Runner,
     name: Annotated[
         str,
         Query(
@@ -122,9 +124,10 @@ async def upload(
     return ImageInfo.of(image)
 
 
-@router.get("", responses=may_answer(400, 422, 503))
+@router.get("", responses=may_answer(400, 401, 403, 422, 429, 503))
 async def list_images(
     state: StateOf,
+    _: Reader,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
     name: Annotated[
@@ -155,14 +158,14 @@ async def list_images(
     )
 
 
-@router.get("/{image_id}", responses=may_answer(400, 404, 422, 503))
-async def get_image(state: StateOf, image_id: ImageId) -> ImageInfo:
+@router.get("/{image_id}", responses=may_answer(400, 401, 403, 404, 422, 429, 503))
+async def get_image(state: StateOf, _: Reader, image_id: ImageId) -> ImageInfo:
     """Say what is known of an image."""
     return ImageInfo.of(await _image(state, image_id))
 
 
-@router.get("/{image_id}/metadata", responses=may_answer(400, 404, 422, 503))
-async def get_metadata(state: StateOf, image_id: ImageId) -> Metadata:
+@router.get("/{image_id}/metadata", responses=may_answer(400, 401, 403, 404, 422, 429, 503))
+async def get_metadata(state: StateOf, _: Reader, image_id: ImageId) -> Metadata:
     """Return the whole tree of metadata of an image."""
     return Metadata(metadata=(await _image(state, image_id)).tree)
 
@@ -172,10 +175,10 @@ async def get_metadata(state: StateOf, image_id: ImageId) -> Metadata:
     response_class=StreamingResponse,
     responses={
         200: {"content": {"application/octet-stream": {}}},
-        **may_answer(400, 404, 422, 503),
+        **may_answer(400, 401, 403, 404, 422, 429, 503),
     },
 )
-async def get_original(state: StateOf, image_id: ImageId) -> StreamingResponse:
+async def get_original(state: StateOf, _: Reader, image_id: ImageId) -> StreamingResponse:
     """Return the file as it was uploaded."""
     image = await _image(state, image_id)
     return await download(state, image.id, image.name, image.bytes, "application/octet-stream")
@@ -184,10 +187,14 @@ async def get_original(state: StateOf, image_id: ImageId) -> StreamingResponse:
 @router.get(
     "/{image_id}/preview.png",
     response_class=Response,
-    responses={200: {"content": {"image/png": {}}}, **may_answer(400, 404, 413, 422, 503)},
+    responses={
+        200: {"content": {"image/png": {}}},
+        **may_answer(400, 401, 403, 404, 413, 422, 429, 503),
+    },
 )
 async def get_preview(
     state: StateOf,
+    _: Reader,
     image_id: ImageId,
     longest_px: Annotated[int, Query(ge=16, le=4096, description="Longest side.")] = 512,
     frame: Annotated[int, Query(ge=0)] = 0,
