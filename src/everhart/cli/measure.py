@@ -18,11 +18,18 @@ from everhart.micrograph import Micrograph, __version__
 from everhart.operations import OPERATIONS
 from everhart.operations.base import Operation
 from everhart.operations.measurements import MEASUREMENTS, PREFIX
+from everhart.operations.tables import csv_text, joined_tables
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from everhart.measure.result import Measurement
+
+# What --plot draws of a kind.
+_PLOTS = {
+    "lines": "the spectra of roughness with their fit and noise",
+    "particles": "the distribution of sizes",
+}
 
 measure = typer.Typer(
     add_completion=False,
@@ -54,6 +61,7 @@ Examples:
 def _command(operation: Operation[Any], kind: str) -> Callable[..., None]:
     """Make the command of one kind, with the options of its operation."""
     compares = "reference" in operation.roles
+    has_plot = kind in _PLOTS
 
     def run(
         inputs: Inputs,
@@ -68,6 +76,7 @@ def _command(operation: Operation[Any], kind: str) -> Callable[..., None]:
             ),
         ] = None,
         reference: Path | None = None,
+        plot: Path | None = None,
         overwrite: Overwrite = False,
         pixel_size_nm: PixelSize = None,
         json_path: JsonPath = None,
@@ -75,14 +84,19 @@ def _command(operation: Operation[Any], kind: str) -> Callable[..., None]:
     ) -> None:
         if reference is not None and not compares:
             raise UsageError(f"--reference was given: {kind} are measured without one; leave it.")
+        if plot is not None and not has_plot:
+            raise UsageError(f"--plot was given: {kind} have no figure; leave it.")
         _measure(
-            operation, kind, inputs, output, overlay, reference, overwrite, pixel_size_nm,
+            operation, kind, inputs, output, overlay, reference, plot, overwrite, pixel_size_nm,
             json_path, parameters,
         )  # fmt: skip
 
     # What is known here only cannot be said in the signature, which is evaluated elsewhere.
     option = typer.Option(metavar="FILE", help="An image to compare with.", hidden=not compares)
     run.__annotations__["reference"] = Annotated[Path | None, option]
+    words = f"Draw {_PLOTS.get(kind, '')}; for several images, a folder."
+    drawn = typer.Option(metavar="OUT.png", help=words, hidden=not has_plot)
+    run.__annotations__["plot"] = Annotated[Path | None, drawn]
     run.__doc__ = _HELP.format(kind=kind, summary=operation.summary)
     return with_parameters_of(operation)(run)
 
@@ -99,6 +113,7 @@ def _measure(
     output: Path,
     overlay: Path | None,
     reference: Path | None,
+    plot: Path | None,
     overwrite: bool,
     pixel_size_nm: float | None,
     json_path: Path | None,
@@ -124,18 +139,31 @@ def _measure(
         others=[output, json_path],
         in_new_folder=in_folder,
     )
+    plots = plan_pictures("--plot", plot, sources, (".png",))
+    plots_in_folder = plot is not None and len(sources) > 1
+    check_outputs(
+        plots,
+        overwrite=overwrite,
+        inputs=involved,
+        others=[output, json_path, *pictures],
+        in_new_folder=plots_in_folder,
+    )
     roles = {}
     if reference is not None:
         roles["reference"] = read(reference, pixel_size_nm=pixel_size_nm).crop_data_bar()
     measure_one = operation.prepare(checked)
     if in_folder and overlay is not None:
         make_folder(overlay)
+    if plots_in_folder and plot is not None:
+        make_folder(plot)
 
     names = _names(sources)
     measured: list[tuple[str, Measurement]] = []
     records: list[dict[str, Any]] = []
     failures = 0
-    for source, name, picture in zip(track(sources, kind), names, pictures, strict=True):
+    for source, name, picture, drawn in zip(
+        track(sources, kind), names, pictures, plots, strict=True
+    ):
         try:
             image = read(source, pixel_size_nm=pixel_size_nm)
             (found,) = measure_one([image.crop_data_bar()], roles).measurements
@@ -143,6 +171,10 @@ def _measure(
                 from everhart.measure.overlay import write_overlay
 
                 write_overlay(image, found, picture, overwrite=overwrite)
+            if drawn is not None:
+                from everhart.measure.plot import write_plot
+
+                write_plot(found, drawn, overwrite=overwrite)
         except Exception as error:  # a batch goes on after a file that fails
             if len(sources) == 1:
                 raise
@@ -183,27 +215,14 @@ def _names(sources: Sequence[Path]) -> list[str]:
 
 def _tables(measured: Sequence[tuple[str, Measurement]], output: Path) -> dict[Path, pd.DataFrame]:
     """Join the tables of all inputs; further ones get the name of the first and their own."""
-    import pandas as pd
-
-    parts: dict[Path, list[pd.DataFrame]] = {}
-    for name, found in measured:
-        beside = {output.with_name(f"{output.stem}_{k}.csv"): t for k, t in found.tables.items()}
-        for path, table in {output: found.table, **beside}.items():
-            named = table.copy()
-            named.insert(0, "file", pd.Series([name] * len(table), index=table.index, dtype=object))
-            parts.setdefault(path, []).append(named)
-    joined = {}
-    for path, tables in parts.items():
-        filled = [table for table in tables if len(table)] or tables[:1]
-        joined[path] = pd.concat(filled, ignore_index=True)
-    return joined
+    joined = joined_tables(measured, output.stem)
+    return {output.with_name(f"{stem}{output.suffix}"): joined[stem] for stem in joined}
 
 
 def _write_table(table: pd.DataFrame, path: Path, *, overwrite: bool) -> None:
     from everhart.io.atomic import write_text
 
-    # Nine digits are more than any measurement has, and none of the noise of the last bits.
-    write_text(path, table.to_csv(index=False, float_format="%.9g"), overwrite=overwrite)
+    write_text(path, csv_text(table), overwrite=overwrite)
 
 
 def _file(path: Path) -> dict[str, Any]:
