@@ -14,7 +14,14 @@ from torch.nn import functional as F
 
 from everhart.errors import UsageError, unknown_name
 
-__all__ = ["POSITION_PLANES", "Condition", "DiffusionUNet", "DiffusionUNetConfig"]
+__all__ = [
+    "POSITION_PLANES",
+    "Condition",
+    "DiffusionUNet",
+    "DiffusionUNetConfig",
+    "ResidualStage",
+    "time_features",
+]
 
 POSITION_PLANES = 3
 """Where a patch lies: y and x in the whole image, from -1 to 1, and log2 of its reduction."""
@@ -146,6 +153,7 @@ class DiffusionUNet(nn.Module):
         super().__init__()
         self.config = c = config or DiffusionUNetConfig()
         cells, width, time_width = c.stem**2, c.widths[0], 4 * c.widths[0]
+        head = c.head_width
         self.time = nn.Sequential(
             nn.Linear(width, time_width), nn.SiLU(), nn.Linear(time_width, time_width)
         )
@@ -160,7 +168,9 @@ class DiffusionUNet(nn.Module):
             last = level == len(c.widths) - 1
             blocks = []
             for _ in range(c.blocks):
-                blocks.append(_Stage(width, wide, time_width, attends, c))
+                blocks.append(
+                    ResidualStage(width, wide, time_width, c.groups, head if attends else None)
+                )
                 width = wide
                 skips.append(width)
             reduce = nn.Identity() if last else nn.Conv2d(width, width, 3, stride=2, padding=1)
@@ -169,8 +179,8 @@ class DiffusionUNet(nn.Module):
             self.down.append(nn.ModuleDict({"blocks": nn.ModuleList(blocks), "reduce": reduce}))
         self.middle = nn.ModuleList(
             [
-                _Stage(width, width, time_width, True, c),
-                _Stage(width, width, time_width, False, c),
+                ResidualStage(width, width, time_width, c.groups, head),
+                ResidualStage(width, width, time_width, c.groups),
             ]
         )
         self.up = nn.ModuleList()
@@ -178,7 +188,11 @@ class DiffusionUNet(nn.Module):
             wide = c.widths[level]
             blocks = []
             for _ in range(c.blocks + 1):
-                blocks.append(_Stage(width + skips.pop(), wide, time_width, c.attends[level], c))
+                seen = width + skips.pop()
+                attends = c.attends[level]
+                blocks.append(
+                    ResidualStage(seen, wide, time_width, c.groups, head if attends else None)
+                )
                 width = wide
             enlarge = nn.Conv2d(width, width, 3, padding=1) if level else nn.Identity()
             self.up.append(nn.ModuleDict({"blocks": nn.ModuleList(blocks), "enlarge": enlarge}))
@@ -302,12 +316,7 @@ class DiffusionUNet(nn.Module):
         return torch.cat(planes, dim=1)
 
     def _embedding(self, t: Tensor, condition: Condition, dtype: torch.dtype) -> Tensor:
-        half = self.config.widths[0] // 2
-        rates = torch.exp(
-            -math.log(10_000) * torch.arange(half, dtype=torch.float32, device=t.device) / half
-        )
-        angles = t.float()[:, None] * rates
-        time: Tensor = self.time(torch.cat([angles.cos(), angles.sin()], dim=1).to(dtype))
+        time: Tensor = self.time(time_features(t, self.config.widths[0]).to(dtype))
         if self.config.classes:
             label = condition.label
             if label is None:
@@ -320,22 +329,47 @@ class DiffusionUNet(nn.Module):
         return time
 
 
-class _Stage(nn.Module):
-    """A residual block told the time, and self-attention where it is wanted."""
+def time_features(t: Tensor, width: int) -> Tensor:
+    """Return cosines and sines of times ``(N,)`` at many rates, ``(N, width)``."""
+    half = width // 2
+    rates = torch.exp(
+        -math.log(10_000) * torch.arange(half, dtype=torch.float32, device=t.device) / half
+    )
+    angles = t.float()[:, None] * rates
+    return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
+class ResidualStage(nn.Module):
+    """A residual block told the time, and self-attention where it is wanted.
+
+    Parameters
+    ----------
+    before, after
+        Feature maps of input and output.
+    time
+        Numbers that tell the time.
+    groups
+        Groups of the group normalisation.
+    head_width
+        Feature maps of an attention head; None for no attention.
+    """
 
     def __init__(
-        self, before: int, after: int, time: int, attends: bool, config: DiffusionUNetConfig
+        self, before: int, after: int, time: int, groups: int, head_width: int | None = None
     ) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(config.groups, before)
+        self.norm1 = nn.GroupNorm(groups, before)
         self.conv1 = nn.Conv2d(before, after, 3, padding=1)
         self.time = nn.Linear(time, after)
-        self.norm2 = nn.GroupNorm(config.groups, after)
+        self.norm2 = nn.GroupNorm(groups, after)
         self.conv2 = nn.Conv2d(after, after, 3, padding=1)
         self.shortcut = nn.Conv2d(before, after, 1) if before != after else nn.Identity()
-        self.attention = _Attention(after, config) if attends else nn.Identity()
+        self.attention = (
+            nn.Identity() if head_width is None else _Attention(after, groups, head_width)
+        )
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        """Return the features ``(N, after, h, w)``."""
         features = self.conv1(F.silu(self.norm1(x)))
         features = features + self.time(F.silu(time))[:, :, None, None]
         features = self.conv2(F.silu(self.norm2(features)))
@@ -346,10 +380,10 @@ class _Stage(nn.Module):
 class _Attention(nn.Module):
     """Self-attention over all places of a feature map, added to it."""
 
-    def __init__(self, width: int, config: DiffusionUNetConfig) -> None:
+    def __init__(self, width: int, groups: int, head_width: int) -> None:
         super().__init__()
-        self.heads = width // min(config.head_width, width)
-        self.norm = nn.GroupNorm(config.groups, width)
+        self.heads = width // min(head_width, width)
+        self.norm = nn.GroupNorm(groups, width)
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
