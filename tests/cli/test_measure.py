@@ -148,3 +148,32 @@ def test_outputs_are_not_replaced(run, tif, tmp_path):
     assert "exists" in again.err
     assert run("measure", "holes", tif, "-o", table, "--overwrite").status == 0
     assert table.read_bytes() == before
+
+
+def test_the_sizes_of_particles_are_drawn(run, tmp_path):
+    y, x = np.mgrid[:120, :160]
+    grey = np.full(y.shape, 40.0)
+    for cy, cx, radius in ((30, 35, 12), (34, 100, 17), (85, 50, 15), (84, 120, 20)):
+        grey += 120 / (1 + np.exp(2 * (np.hypot(y - cy, x - cx) - radius)))
+    noisy = np.clip(np.rint(grey + np.random.default_rng(0).normal(0, 4, y.shape)), 0, 255)
+    balls = write(Micrograph(noisy.astype(np.uint8), pixel_size_nm=2.0), tmp_path / "balls.tif")
+    words = ["measure", "particles", balls, "-o", tmp_path / "t.csv", "--plot"]
+    result = run(*words, tmp_path / "sizes.png")
+    assert result.status == 0, result.err
+    drawn = np.asarray(Image.open(tmp_path / "sizes.png").convert("L"))
+    assert drawn.shape == (480, 720)
+    assert 0.02 < (drawn < 200).mean() < 0.6
+    assert run(*words, tmp_path / "sizes.jpg", "--overwrite").status == 2
+    several = run(
+        "measure", "particles", balls, write(Micrograph(noisy.astype(np.uint8), 2.0),
+        tmp_path / "more.tif"), "-o", tmp_path / "both.csv", "--plot", tmp_path / "drawn",
+    )  # fmt: skip
+    assert several.status == 0, several.err
+    assert {p.name for p in (tmp_path / "drawn").iterdir()} == {"balls.png", "more.png"}
+
+
+def test_kinds_without_a_figure_refuse_a_plot(run, tif, tmp_path):
+    result = run("measure", "holes", tif, "-o", tmp_path / "t.csv", "--plot", tmp_path / "p.png")
+    assert result.status == 2
+    assert "holes have no figure" in result.err
+    assert "--plot" not in run("measure", "holes", "--help").out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -206,3 +207,20 @@ def test_defects_are_not_measured_as_lines() -> None:
     found = lines(exposed(what))
     assert found.summary["count"] >= 8
     assert (found.table.missing <= 0.05).all()
+
+
+def test_the_spectra_are_drawn_and_of_lines_only(tmp_path: Path) -> None:
+    from PIL import Image
+
+    from everhart.measure.plot import write_plot
+    from everhart.measure.result import Measurement
+
+    rng = np.random.default_rng(0)
+    x = np.arange(160.0)
+    row = 100 + 80 * (np.abs(x % 40 - 20) < 8.25)
+    found = lines(row + rng.normal(0, 5, (200, 160)), unit="px")
+    drawn = np.asarray(Image.open(write_plot(found, tmp_path / "psd.png")).convert("L"))
+    assert drawn.shape == (480, 1080)
+    assert 0.01 < (drawn < 200).mean() < 0.5
+    with pytest.raises(UsageError, match="lines and particles"):
+        write_plot(Measurement("holes", found.table, {}), tmp_path / "holes.png")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,7 @@ def _figures(diameters: Float, weights: Float) -> Float:
     return np.stack([diameters.mean(axis=1), sigma, *tenths, corrected], axis=1)
 
 
-def draw_size_distribution(measurement: Measurement, path: str | Path) -> None:
+def draw_size_distribution(measurement: Measurement, path: str | Path | io.BytesIO) -> None:
     """Draw the distribution of the diameters of complete particles: histogram and cumulative.
 
     Parameters
@@ -73,7 +74,8 @@ def draw_size_distribution(measurement: Measurement, path: str | Path) -> None:
     measurement
         Of particles.
     path
-        Picture to write, such as ``sizes.png`` or ``sizes.svg``; an existing one is replaced.
+        Picture to write, such as ``sizes.png`` or ``sizes.svg``, or a stream for a PNG; an
+        existing file is replaced.
 
     Raises
     ------
