@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 import everhart as eh
 from everhart.errors import EverhartError
@@ -34,7 +35,7 @@ from everhart.simulate.lines import lines as draw_lines
 KINDS: tuple[MeasuredKind, ...] = ("holes", "lines")
 DOSES = (5, 10, 25, 100)  # electrons a pixel at white
 METHODS = ("median", "nlm", "bm3d", "sem-general")
-FRAMES = (1, 2, 4, 8, 16, 32)
+FRAMES = (1, 4, 16)
 HIGHEST_DOSE = 1600  # of a mean of frames: above, means tell nothing new
 TAPS = (0.6, 0.3, 0.1)
 
@@ -102,6 +103,111 @@ def run(kind: MeasuredKind, dose: int, seed: int, methods: Sequence[str], folder
         print(path.stem, {k: round(v, 3) for k, v in record.items() if "bias" in k}, flush=True)
 
 
+Cells = dict[tuple[str, int, str], list[dict[str, Any]]]
+
+
+def read_cells(folder: Path) -> Cells:
+    """Return the records by kind, dose and picture."""
+    cells: Cells = {}
+    for path in sorted(folder.glob("*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        key = (record["kind"], record["dose_e_per_px"], record["picture"])
+        cells.setdefault(key, []).append(record)
+    return cells
+
+
+def values_of(records: Sequence[dict[str, Any]], key: str) -> NDArray[np.float64]:
+    """Return a figure of those records that have it."""
+    return np.array([record[key] for record in records if key in record], np.float64)
+
+
+def told(values: NDArray[np.float64], digits: int = 2) -> str:
+    """Return mean and spread over the images."""
+    if not values.size:
+        return "-"
+    spread = f" ± {values.std(ddof=1):.{digits}f}" if values.size > 1 else ""
+    return f"{values.mean():+.{digits}f}{spread}"
+
+
+def figures_table(cells: Cells, kind: str) -> str:
+    """Return what every picture measures."""
+    rough = {"holes": "CER", "lines": "LWR"}[kind]
+    lines = [
+        "| dose, e/px | picture | images | CD bias, nm | CD spread, nm | quoted CD sd, nm "
+        f"| {rough} 3 sigma bias, nm | missed + false |",
+        "| --- " * 8 + "|",
+    ]
+    for (of, dose, picture), records in sorted(cells.items(), key=_order):
+        if of != kind:
+            continue
+        total = sum(record["features"] for record in records)
+        missed, false = (
+            sum(record[f"features_{key}"] for record in records) for key in ("missed", "false")
+        )
+        spread = values_of(records, "cd_spread_nm")
+        quoted = values_of(records, "quoted_cd_sd_nm")
+        lines.append(
+            f"| {dose} | {picture} | {len(records)} | {told(values_of(records, 'cd_bias_nm'))} "
+            f"| {spread.mean() if spread.size else float('nan'):.2f} "
+            f"| {quoted.mean() if quoted.size else float('nan'):.2f} "
+            f"| {told(values_of(records, 'roughness_bias_nm'))} "
+            f"| {missed:.0f} + {false:.0f} of {total} |"
+        )
+    return "\n".join(lines)
+
+
+def worth(error: float, errors: Sequence[tuple[int, float]]) -> str:
+    """Return the number of averaged frames that have an error, on a line of logarithms."""
+    counts = np.log([count for count, _ in errors])
+    falling = np.minimum.accumulate([value for _, value in errors])
+    if error > falling[0]:
+        return "< 1"
+    if error < falling[-1]:
+        return f"> {errors[-1][0]}"
+    return f"{np.exp(np.interp(-np.log(error), -np.log(falling), counts)):.1f}"
+
+
+def worth_table(cells: Cells, kind: str, methods: Sequence[str]) -> str:
+    """Return how many frames one denoised frame is worth."""
+
+    def spread(records: Sequence[dict[str, Any]]) -> float:
+        return float(values_of(records, "cd_spread_nm").mean())
+
+    def whole(records: Sequence[dict[str, Any]]) -> float:
+        both = values_of(records, "cd_spread_nm") ** 2 + values_of(records, "cd_bias_nm") ** 2
+        return float(np.sqrt(both.mean()))
+
+    def roughness(records: Sequence[dict[str, Any]]) -> float:
+        return float(np.sqrt((values_of(records, "roughness_bias_nm") ** 2).mean()))
+
+    lines = [
+        "| dose, e/px | method | CD, bias taken out | CD, with its bias | roughness |",
+        "| --- " * 5 + "|",
+    ]
+    for dose in sorted({key[1] for key in cells if key[0] == kind}):
+        for method in methods:
+            records = cells.get((kind, dose, method), [])
+            if not records:
+                continue
+            seeds = {record["seed"] for record in records}
+            row = []
+            for error in (spread, whole, roughness):
+                means = [
+                    (count, error([r for r in averages if r["seed"] in seeds]))
+                    for count in FRAMES
+                    if (averages := cells.get((kind, dose, f"F{count:02d}")))
+                ]
+                row.append(worth(error(records), means))
+            lines.append(f"| {dose} | {method} | " + " | ".join(row) + " |")
+    return "\n".join(lines)
+
+
+def _order(item: tuple[tuple[str, int, str], Any]) -> tuple[int, int, str]:
+    (_, dose, picture), _ = item
+    place = METHODS.index(picture) + 1 if picture in METHODS else 0
+    return dose, place, picture
+
+
 def main() -> None:
     """Make what is missing, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -119,6 +225,10 @@ def main() -> None:
             if a.only in (None, kind) and not a.table:
                 for dose in map(int, a.doses.split(",")):
                     run(kind, dose, seed, a.methods.split(","), a.folder)
+    cells = read_cells(a.folder)
+    for kind in KINDS:
+        print(f"\n## {kind}\n\n{figures_table(cells, kind)}\n")
+        print(worth_table(cells, kind, a.methods.split(",")))
 
 
 if __name__ == "__main__":
