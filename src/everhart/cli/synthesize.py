@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -11,6 +11,9 @@ from everhart.cli.options import JsonPath, Overwrite, height_and_width
 from everhart.cli.outputs import check_outputs, make_folder, write_json
 from everhart.cli.progress import progress_bar
 from everhart.errors import UsageError
+
+if TYPE_CHECKING:
+    from everhart.synthesize.guidance import Guide
 
 Model = Annotated[
     Path, typer.Option("--model", "-m", metavar="MODEL", help="File of a trained generator.")
@@ -22,6 +25,12 @@ Label = Annotated[
 Guidance = Annotated[
     float,
     typer.Option(min=0.0, help="Weight of label and mask: 1 as learned, more for what is typical."),
+]
+Classifier = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Trained classifier that draws to the label; else the model itself."
+    ),
 ]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the model runs.")]
 
@@ -38,6 +47,7 @@ def synthesize(
         typer.Option(metavar="FILE", help="Label image of what is drawn, for models that know it."),
     ] = None,
     guidance: Guidance = 1.0,
+    classifier: Classifier = None,
     size: Annotated[
         str | None,
         typer.Option(
@@ -74,17 +84,19 @@ def synthesize(
     Examples:
       everhart synthesize -m run/model.safetensors -n 16 -o made
       everhart synthesize -m run/model.safetensors -n 4 -o made --label oval --guidance 2
+      everhart synthesize -m run/model.safetensors -o made --label oval --classifier c.safetensors
       everhart synthesize -m run/model.safetensors -o made --size 1024x1024
     """
     shape = None if size is None else height_and_width(size)
     paths = [output / f"synthetic_{seed + k:06d}.{format_}" for k in range(n)]
-    given_files = [path for path in (model, mask) if path is not None]
+    given_files = [path for path in (model, mask, classifier) if path is not None]
     check_outputs(paths, overwrite=overwrite, inputs=given_files, in_new_folder=True)
     check_outputs([json_path], overwrite=overwrite, inputs=given_files, others=paths)
     from everhart.io import read, write
     from everhart.synthesize.generator import Generator
 
     generator = Generator.load(model, device=device)
+    guide = _guide(classifier, device)
     given = None if mask is None else read(mask).pixels
     with progress_bar("synthesize") as progress:
         images = generator.synthesize(
@@ -93,6 +105,7 @@ def synthesize(
             label=label,
             mask=given,
             guidance=guidance,
+            classifier=guide,
             size=shape,
             sampler=sampler,
             steps=steps,
@@ -123,6 +136,7 @@ def inpaint(
     ],
     label: Label = None,
     guidance: Guidance = 1.0,
+    classifier: Classifier = None,
     steps: Annotated[int, typer.Option(min=1, help="Noise levels.")] = 250,
     jump: Annotated[int, typer.Option(min=1, help="Levels that it goes back up.")] = 10,
     repeats: Annotated[
@@ -140,7 +154,9 @@ def inpaint(
     Example:
       everhart inpaint image.tif --mask hole.png -m run/model.safetensors -o filled.tif
     """
-    check_outputs([output], overwrite=overwrite, inputs=[image, mask, model])
+    check_outputs(
+        [output], overwrite=overwrite, inputs=[p for p in (image, mask, model, classifier) if p]
+    )
     from everhart.io import read, write
     from everhart.synthesize.generator import Generator
 
@@ -150,6 +166,7 @@ def inpaint(
             f"{image} has the shape {given.shape}: give a single image, not a stack of frames."
         )
     generator = Generator.load(model, device=device)
+    guide = _guide(classifier, device)
     with progress_bar("inpaint") as progress:
         filled = generator.inpaint(
             given,
@@ -157,9 +174,18 @@ def inpaint(
             seed=seed,
             label=label,
             guidance=guidance,
+            classifier=guide,
             steps=steps,
             jump=jump,
             repeats=repeats,
             on_progress=lambda done, of: progress.update(done, of, image.name),
         )
     write(filled, output, overwrite=overwrite)
+
+
+def _guide(classifier: Path | None, device: str) -> Guide | None:
+    if classifier is None:
+        return None
+    from everhart.synthesize.guidance import Guide
+
+    return Guide.load(classifier, device=device)

@@ -64,6 +64,9 @@ def _trainer(config: Path) -> Callable[..., Path]:
         from everhart.restore.train import train as trainer
     elif task == "diffusion":
         from everhart.synthesize.train import train as trainer
+    elif task == "noisy-classifier":
+        from everhart.synthesize.classifier_training import train as trainer
     else:
-        raise unknown_name(f"task in {config}", str(task), ("denoise", "diffusion"))
+        tasks = ("denoise", "diffusion", "noisy-classifier")
+        raise unknown_name(f"task in {config}", str(task), tasks)
     return trainer

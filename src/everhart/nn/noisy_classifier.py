@@ -31,9 +31,6 @@ class NoisyClassifierConfig(BaseModel):
     groups: int = Field(8, ge=1, description="groups of the group normalisation")
     stem: int = Field(1, ge=1, le=4, description="pixel-unshuffle factor before the first level")
     position: bool = Field(True, description="whether it is told where a patch lies")
-    dropout: float = Field(
-        0.1, ge=0, lt=1, description="share of the features left out in training"
-    )
 
     @model_validator(mode="after")
     def _fitting(self) -> NoisyClassifierConfig:
@@ -103,5 +100,5 @@ class NoisyClassifier(nn.Module):
                 features = F.avg_pool2d(features, 2)
             features = stage(features, time)
         pooled = F.silu(self.last_norm(features)).mean(dim=(2, 3))
-        scores: Tensor = self.last(F.dropout(pooled, self.config.dropout, self.training))
+        scores: Tensor = self.last(pooled)
         return scores

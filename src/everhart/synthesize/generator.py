@@ -18,6 +18,7 @@ from everhart.nn.hardware import resolve_device, use_bf16
 from everhart.synthesize.conditions import Conditions, Told, shape_of
 from everhart.synthesize.config import DiffusionConfig
 from everhart.synthesize.full_size import Level, draw_full_size, levels_for, reduced_shape
+from everhart.synthesize.guidance import Guide, by_classifier, without_classifier
 from everhart.synthesize.inpainting import inpaint
 from everhart.synthesize.samplers import Predict, SamplerName, sample
 from everhart.synthesize.schedule import NoiseSchedule
@@ -35,6 +36,9 @@ _ON_THE_WAY = 1 << 40
 
 _CLIP = 1.0 / 0.9
 """Images are held within these limits while they are drawn."""
+
+_Wanted = tuple[Guide, int]
+"""A classifier, and the number of the class that it draws to."""
 
 OnProgress = Callable[[int, int], None]
 
@@ -123,6 +127,7 @@ class Generator:
         label: str | None = None,
         mask: NDArray[Any] | None = None,
         guidance: float = 1.0,
+        classifier: Guide | None = None,
         size: tuple[int, int] | None = None,
         sampler: SamplerName = "ddpm",
         steps: int = 250,
@@ -152,7 +157,11 @@ class Generator:
             Height and width of the images; None for those of the mask, or else of the training
             images. A model that is told where a patch lies stretches the whole over any size.
         guidance
-            Weight of the condition [1]_: 1 as learned, more for what is more typical of it.
+            Weight of the condition [1]_, or of the classifier's gradient [2]_: 1 as learned, more
+            for what is more typical of it.
+        classifier
+            A classifier that draws the images to the label, in place of what the generator itself
+            knows of labels.
         sampler, steps
             See :func:`everhart.synthesize.samplers.sample`.
         overlap, start_level
@@ -175,10 +184,12 @@ class Generator:
         References
         ----------
         .. [1] J. Ho, T. Salimans, "Classifier-free diffusion guidance", 2022, equation 6.
+        .. [2] P. Dhariwal, A. Nichol, "Diffusion models beat GANs on image synthesis", NeurIPS
+           2021, equation 14.
         """
         if n < 1:
             raise UsageError(f"n = {n} images were asked for: give 1 or more.")
-        told = self._conditions.told(label, mask)
+        told, wanted = self._asked(label, mask, classifier)
         shape = size or (self.shape if told.mask is None else shape_of(told.mask))
         if min(shape) < 1 or (told.mask is not None and told.mask.shape != shape):
             mask_size = "" if told.mask is None else f", and a mask of {told.mask.shape}"
@@ -194,6 +205,8 @@ class Generator:
             "steps": steps,
             "with_mask": mask is not None,
         }
+        if classifier is not None:
+            parameters["classifier_sha256"] = classifier.sha256
         if len(levels) > 1 or any(n > m for n, m in zip(shape, levels[0].tile, strict=True)):
             parameters |= {
                 "size": list(shape), "overlap": overlap, "start_level": start_level,
@@ -207,7 +220,7 @@ class Generator:
                         on_progress(number * of + done, n * of)
 
                 canvas = draw_full_size(
-                    lambda level: self._tile_predictor(told, level, shape, guidance),
+                    lambda level: self._tile_predictor(told, level, shape, guidance, wanted),
                     levels,
                     shape,
                     self.schedule,
@@ -237,7 +250,7 @@ class Generator:
 
             with torch.no_grad():
                 drawn = sample(
-                    self.predictor(condition, guidance),
+                    self.predictor(condition, guidance, wanted),
                     noise,
                     self.schedule,
                     sampler=sampler,
@@ -260,6 +273,7 @@ class Generator:
         seed: int = 0,
         label: str | None = None,
         guidance: float = 1.0,
+        classifier: Guide | None = None,
         steps: int = 250,
         jump: int = 10,
         repeats: int = 10,
@@ -273,7 +287,7 @@ class Generator:
             An image like those of the training, ``(H, W)``.
         hidden
             ``(H, W)``: where it is to be drawn.
-        seed, label, guidance
+        seed, label, guidance, classifier
             As for :meth:`synthesize`.
         steps, jump, repeats
             See :func:`everhart.synthesize.inpainting.inpaint`.
@@ -308,10 +322,11 @@ class Generator:
         values = self.grey.normalise(np.where(hidden, self.grey.middle, image.pixels))
         given = torch.from_numpy(values)[None, None].to(self.device)
         shape = shape_of(image.pixels)
-        condition = self._conditions.at(self._conditions.told(label, None), [(0, 0)], shape, shape)
+        told, wanted = self._asked(label, None, classifier)
+        condition = self._conditions.at(told, [(0, 0)], shape, shape)
         with torch.no_grad():
             drawn = inpaint(
-                self.predictor(condition, guidance),
+                self.predictor(condition, guidance, wanted),
                 given,
                 torch.from_numpy(np.ascontiguousarray(hidden))[None, None].to(self.device),
                 self.schedule,
@@ -334,23 +349,44 @@ class Generator:
         metadata = {**image.metadata, "synthetic": "partly"}
         return Micrograph(pixels, image.pixel_size_nm, metadata, (*image.history, entry))
 
-    def predictor(self, condition: Condition, guidance: float = 1.0) -> Predict:
+    def predictor(
+        self, condition: Condition, guidance: float = 1.0, wanted: _Wanted | None = None
+    ) -> Predict:
         """Return what the samplers ask: the network with all that it is told."""
-        open_ = Condition(None, condition.position, None, None)
-        guided = guidance != 1.0 and (condition.label is not None or condition.mask is not None)
 
-        def predict(x: Tensor, t: Tensor) -> Tensor:
-            with torch.autocast(self.device, torch.bfloat16, enabled=self.bf16):
-                said: Tensor = self.network(x, t, condition).float()
-                if guided:
-                    plain = self.network(x, t, open_).float()
-                    said = plain + guidance * (said - plain)
-            return said
+        def said_with(told: Condition) -> Predict:
+            def predict(x: Tensor, t: Tensor) -> Tensor:
+                with torch.autocast(self.device, torch.bfloat16, enabled=self.bf16):
+                    said: Tensor = self.network(x, t, told).float()
+                return said
 
-        return predict
+            return predict
+
+        if wanted is not None:
+            guide, number = wanted
+            of = guide.log_probability(number, condition.position)
+            return by_classifier(said_with(condition), of, self.schedule, guidance)
+        if condition.label is None and condition.mask is None:
+            return said_with(condition)
+        open_ = Condition(None, condition.position, None)
+        return without_classifier(said_with(condition), said_with(open_), guidance)
+
+    def _asked(
+        self, label: str | None, mask: NDArray[Any] | None, classifier: Guide | None
+    ) -> tuple[Told, _Wanted | None]:
+        """Return what the network is told, and what the classifier is to draw it to."""
+        if classifier is None:
+            return self._conditions.told(label, mask), None
+        wanted = classifier, classifier.check(label, self.header.normalisation)
+        return self._conditions.told(None, mask), wanted
 
     def _tile_predictor(
-        self, told: Told, level: Level, shape: tuple[int, int], guidance: float
+        self,
+        told: Told,
+        level: Level,
+        shape: tuple[int, int],
+        guidance: float,
+        wanted: _Wanted | None,
     ) -> PredictTiles:
         """Return what the network says of tiles of a level."""
         by, whole = level.reduction, reduced_shape(shape, level.reduction)
@@ -358,7 +394,9 @@ class Generator:
 
         def predict(x: Tensor, t: Tensor, corners: Sequence[Corner]) -> Tensor:
             condition = self._conditions.at(told, corners, shape_of(x[0, 0]), whole, by)
-            return self.predictor(condition, guidance)(x.to(self.device), t.to(self.device)).cpu()
+            return self.predictor(condition, guidance, wanted)(
+                x.to(self.device), t.to(self.device)
+            ).cpu()
 
         return predict
 

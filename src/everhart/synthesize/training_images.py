@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import os
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from everhart.errors import UsageError
 from everhart.io import image_paths, read
@@ -34,8 +35,12 @@ class ImagesConfig(BaseModel):
     exclude: list[str] = Field(
         default_factory=list, description="glob patterns of files to leave out"
     )
-    labels: Literal["none", "folders"] = Field(
-        "none", description="folders: each folder in it is a class, by its name"
+    labels: Literal["none", "folders", "table"] = Field(
+        "none",
+        description="folders: each folder in it is a class, by its name; table: see label_table",
+    )
+    label_table: str | None = Field(
+        None, description="CSV file with the columns file and label; $VARIABLES are filled in"
     )
     masks: str | None = Field(
         None, description="folder of label images of the same names; $VARIABLES are filled in"
@@ -44,6 +49,12 @@ class ImagesConfig(BaseModel):
         0, ge=0, description="number of images that are not trained on, and judge by"
     )
     limit: int | None = Field(None, ge=1, description="train on so many images alone")
+
+    @model_validator(mode="after")
+    def _table_with_labels(self) -> ImagesConfig:
+        if (self.labels == "table") != (self.label_table is not None):
+            raise ValueError("labels: table and label_table: FILE.csv go together")
+        return self
 
 
 @dataclass(frozen=True)
@@ -138,7 +149,9 @@ class TrainingImages:
         return min(h for h, _ in shapes), min(w for _, w in shapes)
 
 
-def load_images(config: ImagesConfig, seed: int) -> TrainingImages:
+def load_images(
+    config: ImagesConfig, seed: int, *, grey: GreyRange | None = None
+) -> TrainingImages:
     """Read the training images.
 
     Parameters
@@ -147,11 +160,14 @@ def load_images(config: ImagesConfig, seed: int) -> TrainingImages:
         Where they are.
     seed
         Decides which images are held out.
+    grey
+        How grey levels become what the network sees; None to find it from the images.
 
     Raises
     ------
     UsageError
-        If there are too few, they are of different dtypes, or a mask is missing or of another size.
+        If there are too few, they are of different dtypes or of another than `grey`, a label is
+        missing, or a mask is missing or of another size.
     """
     root = _folder(config.folder, "data.folder")
     classes: tuple[str, ...] = ()
@@ -167,6 +183,8 @@ def load_images(config: ImagesConfig, seed: int) -> TrainingImages:
     for label, place in enumerate(places):
         files = [p for p in image_paths([str(place)]) if not _left_out(p, config.exclude)]
         found += [(path, label) for path in files]
+    if config.label_table is not None:
+        classes, found = _from_table(config.label_table, [path for path, _ in found])
     held = config.held_out
     if len(found) < held + 1:
         raise UsageError(
@@ -176,7 +194,13 @@ def load_images(config: ImagesConfig, seed: int) -> TrainingImages:
     order = np.random.default_rng([seed, 7]).permutation(len(found))
     kept = sorted(order[held:].tolist())[: config.limit]
     micrographs = {n: read(found[n][0]) for n in (*kept, *order[:held].tolist())}
-    grey = _grey_range([micrographs[n] for n in kept], root)
+    found_grey = _grey_range([micrographs[n] for n in kept], root)
+    if grey is not None and grey.dtype != found_grey.dtype:
+        raise UsageError(
+            f"The images in {root} are of {found_grey.dtype}, and those of the generator of "
+            f"{grey.dtype}: convert them, with the same grey levels."
+        )
+    grey = grey or found_grey
     raw_masks = _masks(config, [found[n][0] for n in micrographs])
     values: tuple[int, ...] = ()
     if raw_masks:
@@ -218,6 +242,29 @@ def _folder(text: str, where: str) -> Path:
     if not path.is_dir():
         raise UsageError(f"There is no folder {path}: give the folder as {where}=PATH.")
     return path
+
+
+def _from_table(text: str, paths: list[Path]) -> tuple[tuple[str, ...], list[tuple[Path, int]]]:
+    """Return the classes, and each image with the number of its class, as a table says."""
+    table = Path(os.path.expandvars(text)).expanduser()
+    if not table.is_file():
+        raise UsageError(f"There is no file {table}: give a CSV file as data.label_table=PATH.")
+    with table.open(newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    if not rows or not {"file", "label"} <= rows[0].keys():
+        raise UsageError(f"{table} is no table of labels: its first line is file,label.")
+    labels = {row["file"]: str(row["label"]).strip() for row in rows}
+    missing = [path.name for path in paths if not labels.get(path.name)]
+    if missing:
+        raise UsageError(
+            f"{table} has no label for {missing[0]}: add a line, or data.exclude the image."
+        )
+    classes = tuple(sorted({labels[path.name] for path in paths}))
+    if len(classes) < 2:
+        raise UsageError(
+            f"{table} gives all images the label {classes[0]}: give labels of two kinds at least."
+        )
+    return classes, [(path, classes.index(labels[path.name])) for path in paths]
 
 
 def _left_out(path: Path, patterns: list[str]) -> bool:
