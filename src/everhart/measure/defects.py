@@ -63,7 +63,8 @@ def defects(
     doubles. What a filtered difference scatters from period to period *at the same place in the
     period* is its standard deviation: it has the noise, the noise's correlation along the scan
     line, and the natural roughness of edges in it, so that an edge must move more than edges do
-    to be a defect. The threshold is where chance passes `false_alarms` times in the image.
+    to be a defect. Noise of few electrons is skewed, which is measured and taken into account. The
+    threshold is where chance passes `false_alarms` times in the image.
 
     With a reference, it is laid on the image (:func:`everhart.align.register_pair`) and scaled to
     its brightness; places of similar brightness and slope are then compared in place of periods.
@@ -86,11 +87,12 @@ def defects(
         ``unit="nm"`` also ``x_nm``, ``y_nm``; ``x_sd``, ``y_sd``; ``size`` (equivalent diameter),
         ``size_sd``; ``contrast`` (signed, grey levels), ``contrast_sd``, ``contrast_relative`` and
         its ``_sd`` (in units of the pattern's contrast: 5th to 95th percentile of the
-        reference); ``z`` (highest peak over its scatter); ``expected_by_chance`` (peaks as high in
+        reference); ``z`` (score of the highest peak: a normal variable is beyond it as seldom);
+        ``expected_by_chance`` (peaks as high in
         an image without defects); ``kind``: ``missing_hole``, ``missing_pillar``, ``bridge``,
         ``break``, ``dent``, ``particle`` or ``unknown``. Further table ``limits``: the smallest
-        contrast that is found in 90 of 100 cases, for a disc of each size, in the median place
-        of the pattern and in its quietest tenth.
+        contrast that is found in 90 of 100 cases, for a disc of each size, anywhere in the pattern
+        (``contrast``) and in its quietest tenth (``contrast_quietest``).
 
     Raises
     ------
