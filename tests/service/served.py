@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -88,3 +89,30 @@ def tiff(seed: int = 0, shape: tuple[int, int] = (64, 96)) -> bytes:
     stream = io.BytesIO()
     tifffile.imwrite(stream, pixels)
     return stream.getvalue()
+
+
+def upload(http: httpx.Client, content: bytes, name: str = "image.tif") -> str:
+    answer = http.post("/v1/images", params={"name": name}, content=content)
+    assert answer.status_code in (200, 201), answer.text
+    return str(answer.json()["id"])
+
+
+def run_job(http: httpx.Client, operation: str, images: list[str], **more: Any) -> dict[str, Any]:
+    answer = http.post("/v1/jobs", json={"operation": operation, "images": images, **more})
+    assert answer.status_code == 202, answer.text
+    return finished(http, answer.json()["id"])
+
+
+def finished(http: httpx.Client, job_id: str, patience_s: float = 120) -> dict[str, Any]:
+    end = time.monotonic() + patience_s
+    while time.monotonic() < end:
+        job: dict[str, Any] = http.get(f"/v1/jobs/{job_id}").json()
+        if job["state"] in ("done", "failed", "cancelled"):
+            return job
+        time.sleep(0.05)
+    raise AssertionError(f"still {job}")
+
+
+def results(http: httpx.Client, job_id: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = http.get(f"/v1/jobs/{job_id}/results").json()["items"]
+    return found

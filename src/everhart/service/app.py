@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,9 +14,10 @@ from everhart.micrograph import __version__
 from everhart.service.access import WrongTokens
 from everhart.service.compute import ComputePool
 from everhart.service.database import AsyncDatabase
+from everhart.service.engine import make_engine
 from everhart.service.guard import Guard
 from everhart.service.problems import Problem, add_handlers
-from everhart.service.routes import health, images
+from everhart.service.routes import events, health, images, jobs, operations, results
 from everhart.service.scratch import make_scratch
 from everhart.service.settings import Settings
 from everhart.service.state import State
@@ -44,7 +46,8 @@ def make_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         database = AsyncDatabase(settings)
-        scratch = make_scratch(settings)
+        scratch, store = make_scratch(settings), open_store(settings)
+        engine = make_engine(settings, store, scratch)
         readers = ComputePool(
             settings.readers,
             memory_mb=settings.read_memory_mb,
@@ -54,16 +57,19 @@ def make_app(settings: Settings) -> FastAPI:
         app.state.everhart = State(
             settings,
             database,
-            open_store(settings),
+            store,
+            engine,
             readers,
             WrongTokens(settings.wrong_tokens_per_minute),
             scratch,
         )
+        engine.start()
         # The first upload finds a reader that has started.
         threading.Thread(target=readers.warm, daemon=True).start()
         try:
             yield
         finally:
+            await asyncio.to_thread(engine.stop)
             readers.close()
             await database.close()
 
@@ -78,7 +84,7 @@ def make_app(settings: Settings) -> FastAPI:
     )
     app.add_middleware(Guard, settings=settings)
     add_handlers(app)
-    for module in (health, images):
+    for module in (health, images, operations, jobs, events, results):
         app.include_router(module.router)
     _document(app)
     return app

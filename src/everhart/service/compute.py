@@ -233,6 +233,7 @@ class _Child:
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
+        self._errors.close()
         if self._process.stdin is not None:
             with suppress(OSError):
                 self._process.stdin.close()
@@ -254,6 +255,8 @@ class _Child:
                 return signal.Signals(-status).name
             except ValueError:
                 return f"signal {-status}"
+        if self._errors.closed:
+            return "killed"
         self._errors.seek(0)
         said = self._errors.read()[-4000:].decode("utf-8", "replace").split("\n")
         lines = [line.strip() for line in said if line.strip()]

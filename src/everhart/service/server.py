@@ -55,8 +55,14 @@ def serve(settings: Settings, on_listening: Callable[[str], None]) -> None:
         h11_max_incomplete_event_size=32 << 10,
     )
     on_listening(f"http://{shown}:{port}")
-    with listening:
-        uvicorn.Server(config).run(sockets=[listening])
+    try:
+        with listening:
+            uvicorn.Server(config).run(sockets=[listening])
+    except KeyboardInterrupt:
+        pass
+    # Jobs that run are gone on with after the next start; nothing waits for their threads.
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _check_tokens(settings: Settings) -> None:

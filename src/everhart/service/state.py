@@ -15,6 +15,7 @@ from everhart.service.store import ObjectStore
 
 if TYPE_CHECKING:
     from everhart.service.access import WrongTokens
+    from everhart.service.engine import JobEngine
 
 __all__ = ["State", "StateOf"]
 
@@ -27,6 +28,8 @@ class State:
     ----------
     settings, database, store
         What their names say.
+    engine
+        Queues jobs, and does them.
     readers
         Processes that decode uploads and draw previews.
     wrong_tokens
@@ -38,6 +41,7 @@ class State:
     settings: Settings
     database: AsyncDatabase
     store: ObjectStore
+    engine: JobEngine
     readers: ComputePool
     wrong_tokens: WrongTokens
     scratch: Path

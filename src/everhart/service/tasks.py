@@ -83,6 +83,14 @@ def named(files: Sequence[tuple[str, str]]) -> Iterator[list[Path]]:
             raise type(error)(said) from error
 
 
+def run(**task: Any) -> dict[str, Any]:
+    """Run an operation; see :func:`everhart.service.run_operation.run_operation`."""
+    # A reader of uploads has no need of what it imports.
+    from everhart.service.run_operation import run_operation
+
+    return run_operation(**task)
+
+
 def pixels_sha256(pixels: Any) -> str:
     """Return the hash of pixels with their dtype and shape, whatever file they are in."""
     import numpy as np
@@ -95,5 +103,6 @@ def pixels_sha256(pixels: Any) -> str:
 TASKS: Final[Mapping[str, Callable[..., dict[str, Any]]]] = {
     "inspect": inspect,
     "preview": preview,
+    "run": run,
 }
 """Every task by name."""

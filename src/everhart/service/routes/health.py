@@ -33,6 +33,7 @@ class Readiness(BaseModel):
     ready: bool
     database: bool
     store: bool
+    jobs: bool = Field(description="Whether the engine of jobs has started.")
 
 
 @router.get("/health", responses=may_answer(400))
@@ -47,7 +48,9 @@ async def ready(state: StateOf, response: Response) -> Readiness:
     database, store = await asyncio.gather(
         _answers(state.database.check()), _answers(asyncio.to_thread(state.store.check))
     )
-    found = Readiness(ready=database and store, database=database, store=store)
+    jobs = state.engine.is_ready.is_set()
+    ready = database and store and jobs
+    found = Readiness(ready=ready, database=database, store=store, jobs=jobs)
     if not found.ready:
         response.status_code = 503
     return found
