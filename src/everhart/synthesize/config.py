@@ -64,6 +64,11 @@ class DiffusionConfig(BaseModel):
     start_from: str | None = Field(
         None, description="file of a trained generator whose weights to start from"
     )
+    freeze: tuple[str, ...] = Field(
+        (),
+        description="parts of the network that stay as they are in start_from, such as down.0; "
+        "down stands for all of its parts",
+    )
     curriculum: list[StageConfig] = Field(
         default_factory=lambda: [StageConfig()],
         min_length=1,
@@ -106,4 +111,6 @@ class DiffusionConfig(BaseModel):
     def _fitting(self) -> DiffusionConfig:
         if self.optimiser.keep_best and not self.data.held_out:
             raise ValueError("optimiser.keep_best needs data.held_out to tell what is best")
+        if self.freeze and self.start_from is None:
+            raise ValueError("freeze keeps what was learned before: give start_from, too")
         return self

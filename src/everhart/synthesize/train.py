@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 
-from everhart.errors import UsageError
 from everhart.micrograph import __version__
 from everhart.nn.diffusion_unet import DiffusionUNet
 from everhart.nn.hardware import resolve_device
@@ -18,9 +17,10 @@ from everhart.synthesize.generator import ARCHITECTURE, KIND, normalisation_of
 from everhart.synthesize.patches import check_stages
 from everhart.synthesize.task import DiffusionTask, HeldOutPatches, PatchSamples
 from everhart.synthesize.training_images import load_images
+from everhart.synthesize.transfer import freeze, take_weights
 from everhart.training.config import load_config
 from everhart.training.engine import fit
-from everhart.training.model_file import ModelCard, ModelHeader, load_model, save_model
+from everhart.training.model_file import ModelCard, ModelHeader, save_model
 from everhart.training.run_folder import MODEL_NAME, check_run, start_run
 
 __all__ = ["train"]
@@ -71,8 +71,12 @@ def train(
     torch.manual_seed(config.seed)
     told = len(OPERATIONS) if config.augmentation else 0
     network = DiffusionUNet(config.network.complete(len(images.classes), mask_classes, told))
-    if config.start_from is not None and not resume:
-        _take_weights(network, Path(os.path.expandvars(config.start_from)))
+    start: dict[str, object] = {}
+    if config.start_from is not None:
+        # In a run that goes on, the checkpoint's weights take their place.
+        path = Path(os.path.expandvars(config.start_from))
+        start = {"started_from": path.name, "started_from_sha256": take_weights(network, path)}
+        start["frozen"] = freeze(network, config.freeze)
     task = DiffusionTask(network, config)
     start_run(folder, config)
     held_out = None
@@ -99,6 +103,7 @@ def train(
             "data_sha256": images.sha256,
             # By these an audit knows which real images were learned from.
             "learned_sha256": [image.sha256 for image in images.images],
+            **start,
             "seed": config.seed,
             "metrics": {name: round(value, 5) for name, value in figures.items()},
             "everhart_version": __version__,
@@ -115,20 +120,3 @@ def train(
     return save_model(
         folder / MODEL_NAME, header, weights, dtype=config.weights_dtype, overwrite=True
     )
-
-
-def _take_weights(network: DiffusionUNet, path: Path) -> None:
-    """Start from the weights of another generator; inputs that it does not have stay new."""
-    loaded = load_model(path, KIND)
-    own = network.state_dict()
-    fitting = {
-        name: w for name, w in loaded.weights.items() if name in own and own[name].shape == w.shape
-    }
-    inputs = ("first.", "label.", "augmentation.")
-    misfit = [name for name in own if name not in fitting and not name.startswith(inputs)]
-    if misfit:
-        raise UsageError(
-            f"start_from = {path.name} is a generator with {loaded.header.config}, and the config "
-            f"asks for {network.config.model_dump()}: give the same widths, blocks and attention."
-        )
-    network.load_state_dict(fitting, strict=False)
