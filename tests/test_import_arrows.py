@@ -29,7 +29,7 @@ LAYERS = (
     ("training",),
     ("restore", "segment", "synthesize", "measure"),
     ("report", "studies", "operations"),
-    ("cli", "service", "desktop", "__main__"),
+    ("cli", "service", "client", "desktop", "__main__"),
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 

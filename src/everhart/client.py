@@ -1,0 +1,460 @@
+"""A client of the service: synchronous, small, typed.
+
+It needs httpx alone; no part of the server is imported.
+
+Examples
+--------
+>>> from everhart.client import Client
+>>> with Client("http://127.0.0.1:8765") as client:  # doctest: +SKIP
+...     image = client.upload("wafer.tif")
+...     job = client.run("denoise", [image.id], method="nlm")
+...     for result in client.results(job.id):
+...         client.download(result, "clean/")
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+
+from everhart.errors import EverhartError, UsageError
+
+__all__ = ["Client", "Event", "Image", "Job", "Operation", "Result", "ResultFile", "ServiceError"]
+
+_CHUNK = 1 << 20
+_T = TypeVar("_T")
+
+
+class ServiceError(EverhartError):
+    """The service refused a request, or does not answer.
+
+    Parameters
+    ----------
+    message
+        The sentence of the service.
+    status
+        HTTP status; 0 where there was no answer.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image in the service; `id` is the sha256 of its file."""
+
+    id: str
+    name: str
+    bytes: int
+    format: str
+    frames: int
+    height: int
+    width: int
+    dtype: str
+    pixel_size_nm: tuple[float, float] | None
+    data_bar_rows: int
+    warnings: list[str]
+    created_at: str
+
+
+@dataclass(frozen=True)
+class Operation:
+    """Something that jobs can run; `parameters` is a JSON schema."""
+
+    name: str
+    summary: str
+    roles: list[str]
+    series: bool
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job and how far it is."""
+
+    id: str
+    operation: str
+    parameters: dict[str, Any]
+    state: str
+    items: int
+    done: int
+    failed: int
+    error: str | None
+    created_at: str
+    started_at: str | None
+    ended_at: str | None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing will happen to it any more."""
+        return self.state in ("done", "failed", "cancelled")
+
+
+@dataclass(frozen=True)
+class ResultFile:
+    """A file of a result."""
+
+    name: str
+    sha256: str
+    bytes: int
+    media_type: str
+    pixels_sha256: str | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of an item of a job."""
+
+    id: str
+    job_id: str
+    number: int
+    images: list[str]
+    operation: str
+    provenance: dict[str, Any]
+    summary: dict[str, Any]
+    files: list[ResultFile]
+    created_at: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a job."""
+
+    id: str
+    kind: str
+    data: dict[str, Any]
+
+
+class Client:
+    """A connection to the service.
+
+    Parameters
+    ----------
+    url
+        Where it is, such as ``http://127.0.0.1:8765``.
+    token
+        The token; that of the environment variable ``EVERHART_TOKEN`` if none is given.
+    timeout_s
+        How long one answer may take.
+    """
+
+    def __init__(
+        self, url: str = "http://127.0.0.1:8765", token: str | None = None, timeout_s: float = 120
+    ) -> None:
+        token = token if token is not None else os.environ.get("EVERHART_TOKEN")
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        try:
+            self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s)
+        except httpx.InvalidURL as error:
+            raise UsageError(f"The URL {url!r} cannot be used ({error}).") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._http.close()
+
+    def is_ready(self) -> bool:
+        """Whether the service and all that it needs answer."""
+        try:
+            return self._http.get("/ready").status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def operations(self) -> list[Operation]:
+        """Return what can be run."""
+        return [_made(Operation, item) for item in self._json("GET", "/v1/operations")["items"]]
+
+    def upload(self, file: str | os.PathLike[str], *, name: str | None = None) -> Image:
+        """Upload an image file; one that is there already is not kept twice.
+
+        Parameters
+        ----------
+        file
+            The file.
+        name
+            What it is called; its own name if nothing is said.
+
+        Raises
+        ------
+        UsageError
+            If there is no such file.
+        ServiceError
+            If it cannot be read as an image, or is too large.
+        """
+        path = Path(file)
+        if not path.is_file():
+            raise UsageError(f"The file {path} does not exist: give an image file.")
+
+        def pieces() -> Iterator[bytes]:
+            with path.open("rb") as stream:
+                while piece := stream.read(_CHUNK):
+                    yield piece
+
+        size = {"Content-Length": str(path.stat().st_size)}
+        params = {"name": name or path.name}
+        return _made(
+            Image,
+            self._json("POST", "/v1/images", params=params, content=pieces(), headers=size),
+        )
+
+    def image(self, image_id: str) -> Image:
+        """Return what is known of an image."""
+        return _made(Image, self._json("GET", f"/v1/images/{quote(image_id, safe='')}"))
+
+    def images(self, *, name: str | None = None) -> Iterator[Image]:
+        """Go through all images, the newest first; those whose name contains `name`."""
+        params = {} if name is None else {"name": name}
+        for item in self._pages("/v1/images", params):
+            yield _made(Image, item)
+
+    def preview(self, image_id: str, *, longest_px: int = 512, frame: int = 0) -> bytes:
+        """Return a PNG picture of an image."""
+        path = f"/v1/images/{quote(image_id, safe='')}/preview.png"
+        return self._answer("GET", path, params={"longest_px": longest_px, "frame": frame}).content
+
+    def submit(
+        self,
+        operation: str,
+        images: Sequence[str],
+        *,
+        roles: Mapping[str, str] | None = None,
+        pixel_size_nm: float | None = None,
+        key: str | None = None,
+        **parameters: Any,
+    ) -> Job:
+        """Make a job and do not wait for it.
+
+        Parameters
+        ----------
+        operation
+            Name of the operation.
+        images
+            Ids of the images.
+        roles
+            Ids of further images by role, such as ``{"reference": id}``.
+        pixel_size_nm
+            Pixel size in nm, in place of what the files say.
+        key
+            A text of your own: the same one again gives the same job.
+        **parameters
+            Parameters of the operation, as on the command line.
+        """
+        body = {
+            "operation": operation,
+            "parameters": parameters,
+            "images": list(images),
+            "roles": dict(roles or {}),
+            "pixel_size_nm": pixel_size_nm,
+        }
+        headers = {} if key is None else {"Idempotency-Key": key}
+        return _made(Job, self._json("POST", "/v1/jobs", json=body, headers=headers))
+
+    def run(
+        self,
+        operation: str,
+        images: Sequence[str],
+        *,
+        on_event: Callable[[Event], None] | None = None,
+        **more: Any,
+    ) -> Job:
+        """Make a job and wait for its end.
+
+        Parameters
+        ----------
+        operation, images, **more
+            As for :meth:`submit`.
+        on_event
+            Called with each event.
+
+        Returns
+        -------
+        Job
+            The job at its end; look at `failed`.
+        """
+        job = self.submit(operation, images, **more)
+        for event in self.events(job.id):
+            if on_event is not None:
+                on_event(event)
+        return self.job(job.id)
+
+    def job(self, job_id: str) -> Job:
+        """Return a job."""
+        return _made(Job, self._json("GET", f"/v1/jobs/{quote(job_id, safe='')}"))
+
+    def jobs(self, *, state: str | None = None) -> Iterator[Job]:
+        """Go through all jobs, the newest first."""
+        params = {} if state is None else {"state": state}
+        for item in self._pages("/v1/jobs", params):
+            yield _made(Job, item)
+
+    def cancel(self, job_id: str) -> Job:
+        """Stop a job; the results that it has are kept."""
+        return _made(Job, self._json("POST", f"/v1/jobs/{quote(job_id, safe='')}/cancel"))
+
+    def events(self, job_id: str, *, patience_s: float = 60) -> Iterator[Event]:
+        """Follow a job to its end, over connections that break and a server that restarts.
+
+        Parameters
+        ----------
+        job_id
+            Id of the job.
+        patience_s
+            How long the service may be away.
+        """
+        last, away_since = "0", None
+        path = f"/v1/jobs/{quote(job_id, safe='')}/events"
+        while True:
+            try:
+                with self._http.stream("GET", path, headers={"Last-Event-ID": last}) as answer:
+                    if answer.status_code != 200:
+                        answer.read()
+                        raise _refused(answer)
+                    for event in _parsed(answer.iter_lines()):
+                        last, away_since = event.id, None
+                        yield event
+                if self.job(job_id).has_ended:
+                    return
+            except (httpx.HTTPError, ServiceError) as error:
+                if isinstance(error, ServiceError) and error.status not in (0, 503):
+                    raise
+                away_since = away_since or time.monotonic()
+                if time.monotonic() - away_since > patience_s:
+                    raise _away(error) from error
+                time.sleep(0.5)
+
+    def results(self, job_id: str) -> Iterator[Result]:
+        """Go through the results that a job has so far, in the order of its items."""
+        start = 0
+        while True:
+            path = f"/v1/jobs/{quote(job_id, safe='')}/results"
+            items = self._json("GET", path, params={"start": start, "limit": 100})["items"]
+            for item in items:
+                item["files"] = [_made(ResultFile, file) for file in item["files"]]
+                yield _made(Result, item)
+            if len(items) < 100:
+                return
+            start = int(items[-1]["number"]) + 1
+
+    def download(
+        self, result: Result, folder: str | os.PathLike[str], *, overwrite: bool = False
+    ) -> list[Path]:
+        """Download all files of a result, each whole or not at all.
+
+        Parameters
+        ----------
+        result
+            The result.
+        folder
+            Where to; it is made if it is not there.
+        overwrite
+            Whether existing files may be replaced.
+
+        Returns
+        -------
+        list of Path
+            The files.
+        """
+        from everhart.io.atomic import atomic_path
+
+        written = []
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for file in result.files:
+            if file.name in ("", ".", "..") or {"/", "\\", ":", "\0"} & set(file.name):
+                raise ServiceError(f"The service gave {file.name!r}, which is no file name.", 0)
+            target = Path(folder) / file.name
+            path = f"/v1/results/{result.id}/files/{quote(file.name, safe='')}"
+            with (
+                atomic_path(target, overwrite=overwrite) as temporary,
+                temporary.open("wb") as stream,
+                self._http.stream("GET", path) as answer,
+            ):
+                if answer.status_code != 200:
+                    answer.read()
+                    raise _refused(answer)
+                for piece in answer.iter_bytes(_CHUNK):
+                    stream.write(piece)
+            written.append(target)
+        return written
+
+    def _pages(self, path: str, params: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        cursor: str | None = None
+        while True:
+            more = {} if cursor is None else {"cursor": cursor}
+            page = self._json("GET", path, params={"limit": 200, **params, **more})
+            yield from page["items"]
+            cursor = page["next"]
+            if cursor is None:
+                return
+
+    def _json(self, method: str, path: str, **more: Any) -> dict[str, Any]:
+        answer = self._answer(method, path, **more)
+        try:
+            found: dict[str, Any] = answer.json()
+        except ValueError as error:
+            raise ServiceError(f"{answer.url} does not answer as Everhart does.", 0) from error
+        return found
+
+    def _answer(self, method: str, path: str, **more: Any) -> httpx.Response:
+        try:
+            answer = self._http.request(method, path, **more)
+        except httpx.HTTPError as error:
+            raise _away(error) from error
+        if answer.is_success:
+            return answer
+        raise _refused(answer)
+
+
+def _made(kind: Callable[..., _T], values: Mapping[str, Any]) -> _T:
+    """Make a record; what a newer service says beside is left out."""
+    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    plain = {name: value for name, value in values.items() if name in known}
+    if plain.get("pixel_size_nm") is not None:
+        plain["pixel_size_nm"] = tuple(plain["pixel_size_nm"])
+    return kind(**plain)
+
+
+def _parsed(lines: Iterator[str]) -> Iterator[Event]:
+    event: dict[str, str] = {}
+    for line in lines:
+        if line:
+            name, _, value = line.partition(": ")
+            event[name] = value
+        else:
+            if {"id", "event", "data"} <= event.keys():
+                yield Event(event["id"], event["event"], json.loads(event["data"]))
+            event = {}
+
+
+def _refused(answer: httpx.Response) -> ServiceError:
+    try:
+        message = str(answer.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        message = f"The service answered {answer.status_code} {answer.reason_phrase}."
+    return ServiceError(message, answer.status_code)
+
+
+def _away(error: Exception) -> ServiceError:
+    return ServiceError(
+        f"The service does not answer ({error}): check that it runs, and its address.", 0
+    )
