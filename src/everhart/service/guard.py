@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,6 +15,9 @@ __all__ = ["Guard", "TooLargeError"]
 
 JSON_BODY_BYTES = 1 << 20
 """Largest body of a request that is not an upload."""
+
+_DRAIN_BYTES = 64 << 20
+_DRAIN_S = 5.0
 
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -80,8 +85,10 @@ class Guard:
         refused = self._refused(headers, limit)
         if refused is not None:
             status, why = refused
-            # The rest of a body that is too large is not read, so the connection ends.
-            close = {"Connection": "close"} if status == 413 else None
+            close = None
+            if status == 413:
+                close = {"Connection": "close"}
+                await _drain(receive)
             await problem_response(status, why, close)(scope, receive, answer)
             return
 
@@ -99,6 +106,7 @@ class Guard:
             await self.app(scope, counted, answer)
         except TooLargeError:
             if not started:
+                await _drain(receive)
                 response = problem_response(413, _too_large(limit), {"Connection": "close"})
                 await response(scope, receive, answer)
 
@@ -116,6 +124,22 @@ class Guard:
         if int(length) > limit:
             return 413, _too_large(limit)
         return None
+
+
+async def _drain(receive: Receive) -> None:
+    """Read some more of a body, and drop it.
+
+    A connection that is closed while its client still sends is reset, and the client may never
+    see the answer.
+    """
+    dropped = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DRAIN_S):
+            while dropped < _DRAIN_BYTES:
+                message = await receive()
+                dropped += len(message.get("body", b""))
+                if message["type"] != "http.request" or not message.get("more_body", False):
+                    return
 
 
 def _name(url: str) -> str:
