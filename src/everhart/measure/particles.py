@@ -143,11 +143,9 @@ def _outlined(
     regions: Regions, sign: float, size: Unit
 ) -> tuple[list[dict[str, Any]], list[Float]]:
     """Find the outline of each region, and its shape."""
-    from skimage.segmentation import expand_labels
-
     labels, smooth, background = regions.labels, regions.smooth, regions.background
     slope = np.hypot(*np.gradient(smooth))
-    wide = expand_labels(labels, 3)  # type: ignore[no-untyped-call]
+    wide = _expanded(labels, 3.0)
     touching = _touching(labels, 2)
     rng = np.random.default_rng(0)
     traced = []
@@ -249,6 +247,17 @@ def _levels(
     inner = (depth > start + _RIM_PX[1]) & (depth <= start + 2 * _RIM_PX[1])
     level = float(np.median(smooth[near]))
     return level, float(np.median(smooth[inner])) if inner.sum() >= 8 else level, base
+
+
+def _expanded(labels: NDArray[np.int32], reach: float) -> NDArray[np.int32]:
+    """Let labels grow into the background by a distance, each pixel taking the nearest."""
+    distance, nearest = cv2.distanceTransformWithLabels(
+        (labels == 0).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    there = labels > 0
+    named = np.zeros(int(nearest.max()) + 1, np.int32)
+    named[nearest[there]] = labels[there]
+    return np.where(distance <= reach, named[nearest], 0).astype(np.int32)
 
 
 def _boxes(labels: NDArray[Any]) -> list[tuple[slice, ...] | None]:
