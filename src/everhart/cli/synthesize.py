@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -13,7 +13,11 @@ from everhart.cli.progress import progress_bar
 from everhart.errors import UsageError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from everhart.synthesize.guidance import Guide
+
+_MASKS = "masks"
 
 Model = Annotated[
     Path, typer.Option("--model", "-m", metavar="MODEL", help="File of a trained generator.")
@@ -44,7 +48,11 @@ def synthesize(
     label: Label = None,
     mask: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Label image of what is drawn, for models that know it."),
+        typer.Option(
+            metavar="FILE/DIR",
+            help="Label image of what is drawn, or a folder of them, for models that know it; -n "
+            "images of each, written with their masks.",
+        ),
     ] = None,
     guidance: Guidance = 1.0,
     classifier: Classifier = None,
@@ -86,43 +94,105 @@ def synthesize(
       everhart synthesize -m run/model.safetensors -n 4 -o made --label oval --guidance 2
       everhart synthesize -m run/model.safetensors -o made --label oval --classifier c.safetensors
       everhart synthesize -m run/model.safetensors -o made --size 1024x1024
+      everhart synthesize -m run/model.safetensors -n 5 -o made --mask layouts
     """
     shape = None if size is None else height_and_width(size)
-    paths = [output / f"synthetic_{seed + k:06d}.{format_}" for k in range(n)]
-    given_files = [path for path in (model, mask, classifier) if path is not None]
-    check_outputs(paths, overwrite=overwrite, inputs=given_files, in_new_folder=True)
-    check_outputs([json_path], overwrite=overwrite, inputs=given_files, others=paths)
-    from everhart.io import read, write
+    jobs = _jobs(mask, n, seed, output, format_)
+    outputs = [path for job in jobs for path in (*job.images, *job.masks)]
+    given_files = [path for path in (model, classifier) if path is not None]
+    given_files += [job.mask for job in jobs if job.mask is not None]
+    check_outputs(outputs, overwrite=overwrite, inputs=given_files, in_new_folder=True)
+    check_outputs([json_path], overwrite=overwrite, inputs=given_files, others=outputs)
+    from everhart.io import write
+    from everhart.micrograph import Micrograph
     from everhart.synthesize.generator import Generator
 
     generator = Generator.load(model, device=device)
     guide = _guide(classifier, device)
-    given = None if mask is None else read(mask).pixels
-    with progress_bar("synthesize") as progress:
-        images = generator.synthesize(
-            n,
-            seed=seed,
-            label=label,
-            mask=given,
-            guidance=guidance,
-            classifier=guide,
-            size=shape,
-            sampler=sampler,
-            steps=steps,
-            overlap=overlap,
-            start_level=start_level,
-            on_progress=lambda done, of: progress.update(done, of, "steps"),
-        )
+    masks = [None if job.mask is None else _read_mask(job.mask) for job in jobs]
+    for given in masks:
+        generator.check(label=label, mask=given, classifier=guide, size=shape)
     make_folder(output)
-    for image, path in zip(images, paths, strict=True):
-        write(image, path, overwrite=overwrite)
+    if mask is not None:
+        make_folder(output / _MASKS)
+    entries = []
+    with progress_bar("synthesize") as progress:
+        for number, (job, given) in enumerate(zip(jobs, masks, strict=True)):
+
+            def tell(done: int, of: int, number: int = number) -> None:
+                progress.update(number * of + done, len(jobs) * of, "steps")
+
+            images = generator.synthesize(
+                n,
+                seed=seed + number * n,
+                label=label,
+                mask=given,
+                guidance=guidance,
+                classifier=guide,
+                size=shape,
+                sampler=sampler,
+                steps=steps,
+                overlap=overlap,
+                start_level=start_level,
+                on_progress=tell,
+            )
+            for image, path in zip(images, job.images, strict=True):
+                write(image, path, overwrite=overwrite)
+                entry = {"output": str(path), **image.history[-1].to_dict()}
+                entries.append(entry if job.mask is None else {**entry, "mask": str(job.mask)})
+            for path in job.masks:
+                assert given is not None
+                labels = Micrograph(given, generator.pixel_size_nm, {"synthetic": True})
+                write(labels, path, overwrite=overwrite)
     if json_path is not None:
-        entries = [
-            {"output": str(path), **image.history[-1].to_dict()}
-            for image, path in zip(images, paths, strict=True)
-        ]
         write_json(json_path, {"operation": "synthesize", "images": entries}, overwrite=overwrite)
-    typer.echo(f"{n} synthetic image{'s are' if n > 1 else ' is'} in {output}", err=True)
+    made = "1 synthetic image is" if len(entries) == 1 else f"{len(entries)} synthetic images are"
+    with_masks = "" if mask is None else f", with the masks in {output / _MASKS}"
+    typer.echo(f"{made} in {output}{with_masks}", err=True)
+
+
+class _Job(NamedTuple):
+    """Images that are drawn by one label image, or by none."""
+
+    mask: Path | None
+    images: list[Path]
+    masks: list[Path]
+
+
+def _jobs(mask: Path | None, n: int, seed: int, output: Path, suffix: str) -> list[_Job]:
+    """Decide what is drawn by which label image, and where it goes: both by the same name."""
+    if mask is None:
+        names = [f"synthetic_{seed + k:06d}" for k in range(n)]
+        return [_Job(None, [output / f"{name}.{suffix}" for name in names], [])]
+    from everhart.io import image_paths
+
+    jobs = []
+    for number, path in enumerate(image_paths(mask)):
+        stem = path.stem if mask.is_dir() else "synthetic"
+        names = [f"{stem}_{seed + number * n + k:06d}" for k in range(n)]
+        jobs.append(
+            _Job(
+                path,
+                [output / f"{name}.{suffix}" for name in names],
+                [output / _MASKS / f"{name}.png" for name in names],
+            )
+        )
+    return jobs
+
+
+def _read_mask(path: Path) -> NDArray[Any]:
+    from everhart.io import read
+
+    pixels = read(path).pixels
+    if pixels.ndim != 2 or pixels.dtype.kind not in "iub" or pixels.min() < 0:
+        raise UsageError(
+            f"{path} has the shape {pixels.shape} and pixels of {pixels.dtype}: a mask is a single "
+            "image that holds the numbers of classes."
+        )
+    # PNG has 8 and 16 bits; numbers of classes need no more.
+    if pixels.max() > 65535:
+        raise UsageError(f"{path} holds the class {pixels.max()}: classes go up to 65535.")
+    return pixels.astype("uint8" if pixels.max() < 256 else "uint16")
 
 
 def inpaint(

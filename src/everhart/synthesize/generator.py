@@ -23,7 +23,7 @@ from everhart.synthesize.inpainting import inpaint
 from everhart.synthesize.samplers import Predict, SamplerName, sample
 from everhart.synthesize.schedule import NoiseSchedule
 from everhart.synthesize.tiles import Corner, PredictTiles
-from everhart.synthesize.training_images import GreyRange, TrainingImages
+from everhart.synthesize.training_images import GreyRange, TrainingImages, hash_of
 from everhart.training.model_file import ModelHeader, load_model
 
 __all__ = ["ARCHITECTURE", "KIND", "Generator", "normalisation_of"]
@@ -190,13 +190,7 @@ class Generator:
         if n < 1:
             raise UsageError(f"n = {n} images were asked for: give 1 or more.")
         told, wanted = self._asked(label, mask, classifier)
-        shape = size or (self.shape if told.mask is None else shape_of(told.mask))
-        if min(shape) < 1 or (told.mask is not None and told.mask.shape != shape):
-            mask_size = "" if told.mask is None else f", and a mask of {told.mask.shape}"
-            raise UsageError(
-                f"An image of {shape} pixels was asked for{mask_size}: give height and width of 1 "
-                "or more, and a mask of the same."
-            )
+        shape = self._shape(mask, size)
         levels = levels_for(self.stages, self.shape, shape)
         parameters: dict[str, Any] = {
             "label": label,
@@ -205,6 +199,8 @@ class Generator:
             "steps": steps,
             "with_mask": mask is not None,
         }
+        if mask is not None:
+            parameters["mask_sha256"] = hash_of(mask)
         if classifier is not None:
             parameters["classifier_sha256"] = classifier.sha256
         if len(levels) > 1 or any(n > m for n, m in zip(shape, levels[0].tile, strict=True)):
@@ -264,6 +260,24 @@ class Generator:
                 for pixels, own in zip(drawn[:, 0].cpu().numpy(), seeds, strict=True)
             ]
         return images
+
+    def check(
+        self,
+        *,
+        label: str | None = None,
+        mask: NDArray[Any] | None = None,
+        classifier: Guide | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        """Check what is asked of :meth:`synthesize`, before work that takes long.
+
+        Raises
+        ------
+        UsageError
+            As there.
+        """
+        self._asked(label, mask, classifier)
+        self._shape(mask, size)
 
     def inpaint(
         self,
@@ -370,6 +384,17 @@ class Generator:
             return said_with(condition)
         open_ = Condition(None, condition.position, None)
         return without_classifier(said_with(condition), said_with(open_), guidance)
+
+    def _shape(self, mask: NDArray[Any] | None, size: tuple[int, int] | None) -> tuple[int, int]:
+        """Return the size of what is drawn."""
+        shape = size or (self.shape if mask is None else shape_of(mask))
+        if min(shape) < 1 or (mask is not None and mask.shape != shape):
+            mask_size = "" if mask is None else f", and a mask of {mask.shape}"
+            raise UsageError(
+                f"An image of {shape} pixels was asked for{mask_size}: give height and width of 1 "
+                "or more, and a mask of the same."
+            )
+        return shape
 
     def _asked(
         self, label: str | None, mask: NDArray[Any] | None, classifier: Guide | None
