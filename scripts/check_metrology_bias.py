@@ -103,6 +103,7 @@ def run(kind: MeasuredKind, dose: int, seed: int, methods: Sequence[str], folder
         print(path.stem, {k: round(v, 3) for k, v in record.items() if "bias" in k}, flush=True)
 
 
+_FEWEST = 3  # images from which the error of a roughness is told
 Cells = dict[tuple[str, int, str], list[dict[str, Any]]]
 
 
@@ -129,13 +130,20 @@ def told(values: NDArray[np.float64], digits: int = 2) -> str:
     return f"{values.mean():+.{digits}f}{spread}"
 
 
+def plain(values: NDArray[np.float64]) -> str:
+    """Return the mean, without a sign."""
+    return f"{values.mean():.2f}" if values.size else "-"
+
+
 def figures_table(cells: Cells, kind: str) -> str:
     """Return what every picture measures."""
     rough = {"holes": "CER", "lines": "LWR"}[kind]
+    # What is quoted for a line is that of an endless line, and no error of this picture.
+    quotes = kind == "holes"
     lines = [
-        "| dose, e/px | picture | images | CD bias, nm | CD spread, nm | quoted CD sd, nm "
-        f"| {rough} 3 sigma bias, nm | missed + false |",
-        "| --- " * 8 + "|",
+        "| dose, e/px | picture | images | CD bias, nm | CD spread, nm "
+        f"{'| quoted sd, nm ' * quotes}| {rough} 3 sigma bias, nm | missed + false |",
+        "| --- " * (7 + quotes) + "|",
     ]
     for (of, dose, picture), records in sorted(cells.items(), key=_order):
         if of != kind:
@@ -148,8 +156,7 @@ def figures_table(cells: Cells, kind: str) -> str:
         quoted = values_of(records, "quoted_cd_sd_nm")
         lines.append(
             f"| {dose} | {picture} | {len(records)} | {told(values_of(records, 'cd_bias_nm'))} "
-            f"| {spread.mean() if spread.size else float('nan'):.2f} "
-            f"| {quoted.mean() if quoted.size else float('nan'):.2f} "
+            f"| {plain(spread)} {f'| {plain(quoted)} ' * quotes}"
             f"| {told(values_of(records, 'roughness_bias_nm'))} "
             f"| {missed:.0f} + {false:.0f} of {total} |"
         )
@@ -158,6 +165,8 @@ def figures_table(cells: Cells, kind: str) -> str:
 
 def worth(error: float, errors: Sequence[tuple[int, float]]) -> str:
     """Return the number of averaged frames that have an error, on a line of logarithms."""
+    if not np.isfinite(error):
+        return "-"
     counts = np.log([count for count, _ in errors])
     falling = np.minimum.accumulate([value for _, value in errors])
     if error > falling[0]:
@@ -170,15 +179,19 @@ def worth(error: float, errors: Sequence[tuple[int, float]]) -> str:
 def worth_table(cells: Cells, kind: str, methods: Sequence[str]) -> str:
     """Return how many frames one denoised frame is worth."""
 
+    def root_mean(squares: NDArray[np.float64], least: int = 1) -> float:
+        return float(np.sqrt(squares.mean())) if squares.size >= least else float("nan")
+
     def spread(records: Sequence[dict[str, Any]]) -> float:
-        return float(values_of(records, "cd_spread_nm").mean())
+        return root_mean(values_of(records, "cd_spread_nm") ** 2)
 
     def whole(records: Sequence[dict[str, Any]]) -> float:
-        both = values_of(records, "cd_spread_nm") ** 2 + values_of(records, "cd_bias_nm") ** 2
-        return float(np.sqrt(both.mean()))
+        spreads, biases = (values_of(records, f"cd_{key}_nm") for key in ("spread", "bias"))
+        return root_mean(spreads**2 + biases**2)
 
     def roughness(records: Sequence[dict[str, Any]]) -> float:
-        return float(np.sqrt((values_of(records, "roughness_bias_nm") ** 2).mean()))
+        # A single number an image: the error of one says nothing.
+        return root_mean(values_of(records, "roughness_bias_nm") ** 2, least=_FEWEST)
 
     lines = [
         "| dose, e/px | method | CD, bias taken out | CD, with its bias | roughness |",
