@@ -164,10 +164,18 @@ def draw_full_size(
 
 
 def _enlarged(image: Tensor, factor: float, shape: tuple[int, int]) -> Tensor:
-    """Enlarge an image, so that block k comes to lie on pixels from k times the factor on."""
-    large = F.interpolate(image[None, None], scale_factor=factor, mode="bicubic")
+    """Enlarge an image, so that block k comes to lie on pixels from k times the factor on.
+
+    The mean of each block is brought back to what it was, but for some percent: the mean over
+    blocks had weakened what is a few blocks long, and interpolation would weaken it again.
+    """
+    small = image[None, None]
+    large = F.interpolate(small, scale_factor=factor, mode="bicubic")
+    for _ in range(2):
+        missing = small - F.interpolate(large, size=small.shape[-2:], mode="area")
+        large = large + F.interpolate(missing, scale_factor=factor, mode="bicubic")
     # By a part of a pixel it can be too small, where the factor is no whole number.
-    missing = [max(0, n - m) for n, m in zip(shape, large.shape[-2:], strict=True)]
-    if any(missing):
-        large = F.pad(large, (0, missing[1], 0, missing[0]), mode="replicate")
+    short = [max(0, n - m) for n, m in zip(shape, large.shape[-2:], strict=True)]
+    if any(short):
+        large = F.pad(large, (0, short[1], 0, short[0]), mode="replicate")
     return large[0, 0, : shape[0], : shape[1]].contiguous()
