@@ -51,6 +51,8 @@ class Scale:
         Where defects were looked for.
     threshold
         Normal score of the mean that is exceeded by chance as often as allowed.
+    growth
+        By how much the square of the scatter grows with the brightness.
     """
 
     sigma_px: float
@@ -60,6 +62,7 @@ class Scale:
     skew: Image
     there: NDArray[np.bool_]
     threshold: float
+    growth: float
 
     def to_full(self, index: float) -> float:
         """Return the coordinate in the image of a row or column."""
@@ -178,7 +181,8 @@ def _one_scale(
     there[:edge], there[-edge:], there[:, :edge], there[:, -edge:] = False, False, False, False
     middle, spread = class_scatter(mean, here, grid, there)
     mean -= middle
-    spread = np.maximum(spread, modelled_scatter(spread, ideal, there))
+    modelled, growth = modelled_scatter(spread, ideal, there)
+    spread = np.maximum(spread, modelled)
     scatter = np.asarray(spread * np.sqrt(factor), np.float32)
     raw = np.asarray(mean / scatter, np.float32)
     skew = skewness(raw, ideal, there)
@@ -192,7 +196,7 @@ def _one_scale(
     own = [
         (int(row[i]), int(column[i]), float(heights[i]), float(chance(heights[i]))) for i in found
     ]
-    return Scale(sigma, step, mean, scatter, skew, there, threshold), own
+    return Scale(sigma, step, mean, scatter, skew, there, threshold, growth), own
 
 
 def _tail(heights: Float, allowed: float) -> tuple[float, Callable[[float], float]]:

@@ -25,6 +25,8 @@ Image = NDArray[np.float32]
 _SHARE = 0.9
 _FOUND = 1.2816  # standard deviations over the threshold at which as many are found
 _PLACES = 4000
+_NEVER = 1e9  # contrast where nothing is looked for; black to white is 1
+_BLUR_PX = 1.0  # of a disc in an image, as no image is sharper
 _NOTHING = Defect(0, 0, 0, 0, (0, 0, 0, 0), 0, 0)
 
 
@@ -80,7 +82,8 @@ def limit_table(
     ``contrast`` is for discs anywhere in the pattern: nine of ten are found, those on quiet places
     surely, those on rough edges seldom. In the quietest tenth of the places,
     ``contrast_quietest`` is enough. Both are for bright discs where noise has its long
-    tail on the bright side, and for dark ones otherwise: the other ones are seen better.
+    tail on the bright side, and for dark ones otherwise: the other ones are seen better. Their edge
+    is blurred by 1 px, and what is brighter is noisier.
     """
     import pandas as pd
 
@@ -111,28 +114,39 @@ def _needed(scales: Sequence[Scale], diameter: float) -> tuple[float, float]:
     rows, columns = rows[chosen], columns[chosen]
     if not len(rows):
         return np.inf, np.inf
-    heights, units = [], []
+    heights, scatters, seen, growths = [], [], [], []
     for scale in scales:
         y, x = (
             np.minimum(places * first.step // scale.step, side - 1)
             for places, side in zip((rows, columns), scale.mean.shape, strict=True)
         )
-        seen = 1 - np.exp(-(diameter**2) / (8 * scale.sigma_px**2))
-        one = scale.scatter[y, x] / seen
-        height = one * raw_heights(scale.threshold, scale.skew[y, x])
-        units.append(one)
-        heights.append(np.where(scale.there[y, x], height, np.inf))
-    threshold, scatter = np.stack(heights), np.stack(units)
-    needed = np.asarray((threshold + _FOUND * scatter).min(axis=0), np.float64)
+        scatter = scale.scatter[y, x].astype(np.float64)
+        height = scatter * raw_heights(scale.threshold, scale.skew[y, x])
+        heights.append(np.where(scale.there[y, x], height, _NEVER))
+        scatters.append(scatter)
+        # What is brighter is noisier; noise is seen through the square of the filter.
+        wide, narrow = (
+            1 - np.exp(-(diameter**2) / (8 * (power + _BLUR_PX**2)))
+            for power in (scale.sigma_px**2, scale.sigma_px**2 / 2)
+        )
+        seen.append(wide)
+        growths.append(scale.growth * narrow)
+    h, s = np.stack(heights), np.stack(scatters)
+    d, g = np.array(seen)[:, None], np.array(growths)[:, None]
+    # c d = h + f sqrt(s² + g c), solved for the contrast c.
+    f2 = _FOUND**2
+    more = f2 * g / (2 * d**2)
+    root = np.sqrt(2 * more * h / d + more**2 + f2 * s**2 / d**2)
+    needed = (h / d + more + root).min(axis=0)
     quietest = float(np.quantile(needed, 0.1))
     low, high = np.log(needed.min() / 4), np.log(np.quantile(needed, 0.99) * 4)
-    if not np.isfinite(high):
+    if high > np.log(_NEVER):
         return np.inf, quietest
     for _ in range(40):
-        middle = (low + high) / 2
+        middle = float(np.exp((low + high) / 2))
         # The surest scale finds it: that another one may as well adds little.
-        chance = ndtr((np.exp(middle) - threshold) / scatter).max(axis=0).mean()
-        low, high = (low, middle) if chance > _SHARE else (middle, high)
+        chance = ndtr((middle * d - h) / np.sqrt(s**2 + g * middle)).max(axis=0).mean()
+        low, high = (low, np.log(middle)) if chance > _SHARE else (np.log(middle), high)
     return float(np.exp(high)), quietest
 
 

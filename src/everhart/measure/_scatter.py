@@ -81,8 +81,8 @@ def class_scatter(
     )
 
 
-def modelled_scatter(measured: Image, ideal: Image, inside: Mask) -> Image:
-    """Return the standard deviation by a model of noise and of edges that move.
+def modelled_scatter(measured: Image, ideal: Image, inside: Mask) -> tuple[Image, float]:
+    """Return the standard deviation by a model of noise and of edges that move, and `q`.
 
     The variance of the noise grows with the brightness `b`, and an edge that is displaced
     by `d` changes the image by its slope times `d`: ``variance = p + q b + r slope²``, of which
@@ -105,7 +105,7 @@ def modelled_scatter(measured: Image, ideal: Image, inside: Mask) -> Image:
     chosen = np.zeros_like(inside)
     chosen[::every, ::every] = inside[::every, ::every]
     if np.count_nonzero(chosen) < 50:
-        return measured
+        return measured, 0.0
     brightness = ideal - float(ideal[inside].min())
     variance = np.square(measured[chosen], dtype=np.float64)
     p, q, r = _fitted(
@@ -113,7 +113,7 @@ def modelled_scatter(measured: Image, ideal: Image, inside: Mask) -> Image:
     )
     steepest = _steepest_within(ideal, slope, _DISPLACED * float(np.sqrt(r)))
     power = p + q * brightness + r * np.square(steepest)
-    return np.asarray(np.sqrt(np.maximum(power, 1e-24)), np.float32)
+    return np.asarray(np.sqrt(np.maximum(power, 1e-24)), np.float32), q
 
 
 def _fitted(variance: Float, brightness: Float, slope2: Float) -> tuple[float, float, float]:
