@@ -136,8 +136,10 @@ def audit(
 
     Notes
     -----
-    Each distance is taken between halves of the held-out images, and between a half of them and as
-    many synthetic images, drawn with replacement, 100 times; the ratio is that of the means.
+    Each distance is taken between disjoint parts of the held-out images (halves, or of as many
+    images as were made if these are fewer), and between such a part and as many synthetic images,
+    none of them twice, 100 times; the ratio is that of the means. The interval is that of the
+    bootstrap of both sets, about that ratio.
     """
     if len(held_out) < 8 or len(made) < 4:
         raise UsageError(
@@ -146,21 +148,27 @@ def audit(
         )
     rng = np.random.default_rng(seed)
     ours, real = Summary(made, seed), Summary(held_out, seed)
-    half = len(real) // 2
+    size = min(len(real) // 2, len(ours))
     floor: dict[str, list[float]] = {name: [] for name in DISTANCES}
     found: dict[str, list[float]] = {name: [] for name in DISTANCES}
+    again: dict[str, list[float]] = {name: [] for name in DISTANCES}
     for _ in range(_RESAMPLES):
         order = rng.permutation(len(real))
-        first, second = real.take(order[:half]), real.take(order[half : 2 * half])
-        some = ours.take(rng.integers(len(ours), size=half))
+        first, second = real.take(order[:size]), real.take(order[size : 2 * size])
+        some = ours.take(rng.permutation(len(ours))[:size])
+        resampled = ours.take(rng.integers(len(ours), size=size))
+        reals = real.take(rng.integers(len(real), size=size))
         for name, distance in DISTANCES.items():
             floor[name].append(distance(first.parts[name], second.parts[name]))
             found[name].append(distance(some.parts[name], second.parts[name]))
+            again[name].append(distance(resampled.parts[name], reals.parts[name]))
     ratios = []
     for name in DISTANCES:
-        values = np.asarray(found[name]) / max(float(np.mean(floor[name])), 1e-12)
-        low, high = np.quantile(values, (0.025, 0.975))
-        ratios.append(Ratio(name, float(values.mean()), float(low), float(high)))
+        value = float(np.mean(found[name])) / max(float(np.mean(floor[name])), 1e-12)
+        # Repeated images are further from others than different ones are: the bootstrap tells of
+        # the scatter alone, not of the value.
+        spread = np.quantile(again[name], (0.025, 0.975)) / max(float(np.mean(again[name])), 1e-12)
+        ratios.append(Ratio(name, value, float(value * spread[0]), float(value * spread[1])))
     noise = [s.parts["noise correlation"][:, 0].mean() for s in (ours, real)]
     return Audit(
         tuple(ratios),

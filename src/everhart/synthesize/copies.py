@@ -61,7 +61,7 @@ class CopyReport:
 
 
 def likeness(images: Sequence[Image], others: Sequence[Image]) -> tuple[Float, Float]:
-    """Return the largest correlation of each image with each other, over all shifts.
+    """Return the largest correlation of each image with each other, over all shifts and mirrors.
 
     Parameters
     ----------
@@ -76,16 +76,21 @@ def likeness(images: Sequence[Image], others: Sequence[Image]) -> tuple[Float, F
     Examples
     --------
     >>> image = np.random.default_rng(0).normal(size=(32, 32)).astype(np.float32)
-    >>> fine, _ = likeness([image], [np.roll(image, 5, axis=0), image[::-1].copy()])
+    >>> fine, _ = likeness([image], [np.roll(image[::-1], 5, axis=0), image.T.copy()])
     >>> bool(fine[0, 0] > 0.8 > 0.3 > fine[0, 1])
     True
     """
-    pairs = [(_spectra(images, fine), _spectra(others, fine)) for fine in (True, False)]
-    fine, coarse = (
-        np.stack([np.fft.irfft2(a * np.conj(theirs), s=shape).max(axis=(1, 2)) for a in ours])
-        for (ours, theirs), shape in ((pair, images[0].shape) for pair in pairs)
-    )
-    return fine, coarse
+    shape = images[0].shape
+    found = []
+    for fine in (True, False):
+        ours = _spectra(images, fine)
+        # A copy that was mirrored is one still.
+        mirrored = [[i, i[::-1], i[:, ::-1], i[::-1, ::-1]] for i in others]
+        flat = [np.ascontiguousarray(i) for four in mirrored for i in four]
+        theirs = np.conj(_spectra(flat, fine))
+        rows = [np.fft.irfft2(a * theirs, s=shape).max(axis=(1, 2)) for a in ours]
+        found.append(np.stack(rows).reshape(len(images), len(others), 4).max(axis=2))
+    return found[0], found[1]
 
 
 def find_copies(

@@ -53,7 +53,7 @@ class Summary:
             "grey levels": histograms(images),
             "power spectrum": spectra(images),
             "noise correlation": autocorrelations(images),
-            "patches": patches(images, seed),
+            "patches": _projected(patches(images, seed)),
         }
 
     def __len__(self) -> int:
@@ -105,7 +105,7 @@ def autocorrelations(images: Sequence[Image]) -> Float:
 
 
 def patches(images: Sequence[Image], seed: int = 0) -> Float:
-    """Return patches of two scales of each image, ``(images, 2, patches, 49)``, as vectors."""
+    """Return patches of two scales of each image as vectors, ``(images, 2, patches, 49)``."""
     smallest = min(images[0].shape)
     if smallest < _PATCH_PX:
         raise UsageError(
@@ -129,13 +129,26 @@ def patches(images: Sequence[Image], seed: int = 0) -> Float:
     return np.asarray(rows, np.float64)
 
 
+def _projected(vectors: Float) -> Float:
+    """Return the vectors' components along random ways, ``(images, 2, ways, patches)``."""
+    ways = np.random.default_rng(0).normal(size=(vectors.shape[-1], _PROJECTIONS))
+    ways /= np.linalg.norm(ways, axis=0)
+    return np.ascontiguousarray(np.swapaxes(vectors @ ways, -1, -2))
+
+
 def _wasserstein(a: Float, b: Float) -> float:
-    """Wasserstein-1 distance between the grey levels of two sets, by their mean quantiles."""
-    return float(np.abs(_pooled(a) - _pooled(b)).mean())
+    """Wasserstein-1 distance between the grey levels of two sets, by their quantiles."""
+    return float(np.abs(_quantiles(a.ravel(), _LEVELS) - _quantiles(b.ravel(), _LEVELS)).mean())
 
 
-def _pooled(quantiles: Float) -> Float:
-    return np.quantile(quantiles, (np.arange(_LEVELS) + 0.5) / _LEVELS)
+def _quantiles(values: Float, count: int) -> Float:
+    """Return quantiles along the last axis."""
+    at = (np.arange(count) + 0.5) / count * (values.shape[-1] - 1)
+    below = np.minimum(at.astype(int), values.shape[-1] - 2)
+    # To sort whole rows is many times quicker than numpy.quantile along columns.
+    ordered = np.sort(values, axis=-1)
+    low, high = ordered[..., below], ordered[..., below + 1]
+    return np.asarray(low + (at - below) * (high - low), np.float64)
 
 
 def _mean_difference(a: Float, b: Float) -> float:
@@ -145,23 +158,15 @@ def _mean_difference(a: Float, b: Float) -> float:
 
 
 def _sliced(a: Float, b: Float) -> float:
-    """Sliced Wasserstein distance of the patches, the mean of the scales [1]_.
+    """Sliced Wasserstein distance of the projected patches, the mean of the scales [1]_.
 
     References
     ----------
     .. [1] J. Rabin et al., "Wasserstein barycenter and its application to texture mixing", SSVM
        2011; on patches of a pyramid: T. Karras et al., ICLR 2018, section 5.
     """
-    rng = np.random.default_rng(0)
-    at = (np.arange(64) + 0.5) / 64
-    found = []
-    for scale in range(a.shape[1]):
-        ours, theirs = (x[:, scale].reshape(-1, x.shape[-1]) for x in (a, b))
-        ways = rng.normal(size=(ours.shape[1], _PROJECTIONS))
-        ways /= np.linalg.norm(ways, axis=0)
-        quantiles = [np.quantile(x @ ways, at, axis=0) for x in (ours, theirs)]
-        found.append(np.abs(quantiles[0] - quantiles[1]).mean())
-    return float(np.mean(found))
+    quantiles = [_quantiles(x.transpose(1, 2, 0, 3).reshape(*x.shape[1:3], -1), 64) for x in (a, b)]
+    return float(np.abs(quantiles[0] - quantiles[1]).mean())
 
 
 DISTANCES: Mapping[str, Callable[[Float, Float], float]] = {

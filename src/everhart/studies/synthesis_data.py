@@ -1,0 +1,105 @@
+"""What the studies of synthesis learn from: gate stacks over fins, scattered by a process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from everhart.io import write
+from everhart.simulate import Camera, simulate
+
+__all__ = ["stack_images", "valid_stacks"]
+
+Image = NDArray[np.float32]
+
+_NOMINAL_NM: Final = {
+    "fin_width_nm": 8.0,
+    "fin_height_nm": 18.0,
+    "oxide_nm": 1.2,
+    "high_k_nm": 2.2,
+    "metal_nm": 6.0,
+}
+_SCATTER: Final = 0.05
+"""Standard deviation of each dimension, as a part of it: that of a process under control."""
+
+_SPECK: Final = 0.1
+"""Dark parts smaller than this share of the layer are noise."""
+
+
+def stack_images(folder: Path, count: int, size_px: int, seed: int, *, first: int = 0) -> Path:
+    """Write simulated images of gate stacks, one exposure each, no two dimensions alike.
+
+    Parameters
+    ----------
+    folder
+        Gets ``stack_NNNN.tif``; images that are there stay as they are.
+    count
+        Number of images.
+    size_px
+        Edge of the images; 51.2 nm of the specimen are shown.
+    seed
+        Seed of the set.
+    first
+        Number of the first image: image n is the same in every set of this seed.
+
+    Returns
+    -------
+    Path
+        The folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    camera = Camera()
+    for number in range(first, first + count):
+        path = folder / f"stack_{number:04d}.tif"
+        if path.is_file():
+            continue
+        rng = np.random.default_rng([seed, number])
+        sizes: dict[str, Any] = {
+            name: float(nm * np.exp(_SCATTER * np.clip(rng.standard_normal(), -2, 2)))
+            for name, nm in _NOMINAL_NM.items()
+        }
+        scene = simulate("stack", shape=(size_px, size_px), rng=rng, **sizes)
+        write(camera.expose(scene, rng, 1), path, overwrite=False)
+    return folder
+
+
+def valid_stacks(images: Sequence[NDArray[Any]], like: Sequence[NDArray[Any]]) -> list[bool]:
+    """Tell of each image whether it can be a gate stack over two fins.
+
+    The dark layer is one, unbroken from the left edge to the right, without another beside it, and
+    it rises over two fins and lies low beside and between them.
+
+    Parameters
+    ----------
+    images
+        Images ``(H, W)``.
+    like
+        Real ones, by which dark is told from bright.
+    """
+    dark, bright = np.percentile(np.stack([_smooth(i) for i in like]), (1, 20))
+    # The layer is hardly wider than the grain: at one threshold or other it is whole and alone.
+    levels = [float(dark + share * (bright - dark)) for share in np.linspace(0.45, 0.85, 12)]
+    return [any(_is_stack(_smooth(image) < level) for level in levels) for image in images]
+
+
+def _smooth(image: NDArray[Any]) -> Image:
+    return np.asarray(cv2.GaussianBlur(np.asarray(image, np.float32), (0, 0), 1.0), np.float32)
+
+
+def _is_stack(dark: NDArray[np.bool_]) -> bool:
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(dark.astype(np.uint8), connectivity=8)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    if not len(areas) or np.sum(areas >= _SPECK * areas.max()) > 1:
+        return False
+    layer = labels == 1 + int(np.argmax(areas))
+    if not layer.any(axis=0).all():
+        return False
+    top = np.argmax(layer, axis=0)
+    high = top < (top.min() + top.max()) / 2
+    fins = int(np.sum(high[1:] & ~high[:-1]))
+    return fins == 2 and not (high[0] or high[-1])
