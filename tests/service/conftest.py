@@ -13,7 +13,7 @@ from .served import Server, serving
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server without tokens that all tests share, so they add to it and count nothing."""
-    with serving(tmp_path_factory.mktemp("served")) as running:
+    with serving(tmp_path_factory.mktemp("served"), max_upload_mb=4) as running:
         yield running
 
 

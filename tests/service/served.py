@@ -25,14 +25,11 @@ class Server:
     """A running ``everhart serve``."""
 
     def __init__(self, folder: Path, **settings: object) -> None:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)}
-        for name, value in {"folder": folder, "port": 0, **settings}.items():
-            environment[PREFIX + name.upper()] = str(value)
         self.folder = folder
         self.started = time.monotonic()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "everhart", "serve"],
-            env={**environment, "PYTHONUNBUFFERED": "1"},
+            env=environment({"folder": folder, "port": 0, **settings}),
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -116,3 +113,28 @@ def finished(http: httpx.Client, job_id: str, patience_s: float = 120) -> dict[s
 def results(http: httpx.Client, job_id: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = http.get(f"/v1/jobs/{job_id}/results").json()["items"]
     return found
+
+
+@contextmanager
+def working(folder: Path, **settings: object) -> Iterator[subprocess.Popen[bytes]]:
+    """Give a running ``everhart worker``."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "everhart", "worker"],
+        env=environment({"folder": folder, **settings}),
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        finally:
+            process.kill()
+
+
+def environment(settings: dict[str, object]) -> dict[str, str]:
+    """Return the environment of a process that has these settings and no others."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    said = {PREFIX + name.upper(): str(value) for name, value in settings.items()}
+    return {**kept, **said, "PYTHONUNBUFFERED": "1"}

@@ -18,7 +18,7 @@ from everhart.service.settings import Settings
 from everhart.service.store import open_store
 from everhart.service.tables import Event, Image, Item, Job, Result, ResultFile
 
-from .served import finished, results, serving, tiff, upload
+from .served import finished, results, serving, tiff, upload, working
 
 
 def kill_again_and_again(folder: Path, images: int, kills: int, **settings: object) -> None:
@@ -142,3 +142,21 @@ def test_a_child_that_takes_too_long_or_too_much_is_replaced(tmp_path: Path):
         assert looked["height"] == 900
     finally:
         pool.close()
+
+
+@pytest.mark.slow
+def test_a_worker_takes_over_from_one_that_was_killed(tmp_path: Path):
+    with serving(tmp_path, workers=0) as server:
+        ids = [upload(server.http, tiff(n, (96, 96)), f"{n}.tif") for n in range(6)]
+        body = {"operation": "denoise", "parameters": {"method": "nlm"}, "images": ids}
+        job_id = server.http.post("/v1/jobs", json=body).json()["id"]
+        with working(tmp_path) as first:
+            while server.http.get(f"/v1/jobs/{job_id}").json()["done"] < 1:
+                time.sleep(0.02)
+            first.kill()
+        killed = time.monotonic()
+        with working(tmp_path):
+            job = finished(server.http, job_id)
+        assert (job["state"], job["done"]) == ("done", 6)
+        assert len(results(server.http, job_id)) == 6
+        assert time.monotonic() - killed < 30 + 60  # 30 s, and a machine under load

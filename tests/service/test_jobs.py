@@ -184,3 +184,12 @@ def test_lists_of_jobs(http: httpx.Client):
     assert page["items"][0]["id"] == made[0]
     for path in ("/v1/jobs/", "/v1/results/"):
         assert http.get(path + "0" * 32).status_code == 404
+
+
+def test_models_and_metrics(http: httpx.Client):
+    (model, *_) = http.get("/v1/models").json()["items"]
+    assert model["name"] == "sem-general"
+    assert model["header"]["card"]["licence"]
+    text = http.get("/metrics").text
+    assert 'everhart_requests_total{method="GET",status="200"}' in text
+    assert "everhart_workers 1.0" in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from pathlib import Path
 
 import httpx
 import psutil
@@ -12,7 +13,7 @@ import pytest
 
 from everhart.errors import EverhartError, UsageError
 from everhart.service.server import serve
-from everhart.service.settings import PREFIX, Settings, load_settings
+from everhart.service.settings import PREFIX, Settings, load_settings, settings_table
 
 from .served import Server, serving
 
@@ -128,3 +129,8 @@ def test_wrong_settings_are_one_sentence(tmp_path, text, said):
     file.write_text(text)
     with pytest.raises(UsageError, match=said):
         load_settings(file)
+
+
+def test_the_page_has_the_table_of_settings():
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "serve.md"
+    assert settings_table() in page.read_text("utf-8")

@@ -56,6 +56,9 @@ COMMANDS: Final[dict[str, CommandSource]] = {
     "serve": CommandSource(
         "everhart.cli.serve", "serve", "Serve images, jobs and results over HTTP."
     ),
+    "worker": CommandSource(
+        "everhart.cli.worker", "worker", "Do jobs of a service that runs elsewhere."
+    ),
     "token": CommandSource(
         "everhart.cli.token", "token", "Make, list and revoke the service's tokens."
     ),

@@ -16,8 +16,10 @@ from everhart.service.compute import ComputePool
 from everhart.service.database import AsyncDatabase
 from everhart.service.engine import make_engine
 from everhart.service.guard import Guard
+from everhart.service.metrics import Metrics
 from everhart.service.problems import Problem, add_handlers
-from everhart.service.routes import events, health, images, jobs, operations, results
+from everhart.service.routes import events, health, images, jobs, models, operations, results
+from everhart.service.routes import metrics as metrics_route
 from everhart.service.scratch import make_scratch
 from everhart.service.settings import Settings
 from everhart.service.state import State
@@ -42,6 +44,7 @@ def make_app(settings: Settings) -> FastAPI:
     FastAPI
         The application, to be run by an ASGI server.
     """
+    metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -61,6 +64,7 @@ def make_app(settings: Settings) -> FastAPI:
             engine,
             readers,
             WrongTokens(settings.wrong_tokens_per_minute),
+            metrics,
             scratch,
         )
         engine.start()
@@ -82,9 +86,10 @@ def make_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(Guard, settings=settings, count=metrics.count)
     add_handlers(app)
-    for module in (health, images, operations, jobs, events, results):
+    modules = (health, images, operations, jobs, events, results, models, metrics_route)
+    for module in modules:
         app.include_router(module.router)
     _document(app)
     return app

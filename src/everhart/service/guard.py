@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from urllib.parse import urlsplit
 
@@ -43,10 +45,14 @@ class Guard:
         The application inside.
     settings
         The settings.
+    count
+        Called with the method, status and seconds of each answer.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self.app = app
+    def __init__(
+        self, app: ASGIApp, settings: Settings, count: Callable[[str, int, float], None]
+    ) -> None:
+        self.app, self.count = app, count
         self.hosts = set(settings.hosts) | {settings.host}
         if is_loopback(settings.host):
             self.hosts |= {"127.0.0.1", "localhost", "::1"}
@@ -66,12 +72,13 @@ class Guard:
             for name, value in scope["headers"]
             if name in (b"host", b"origin", b"content-length")
         }
-        started = False
+        started, begun = False, time.monotonic()
 
         async def answer(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
+                self.count(scope["method"], message["status"], time.monotonic() - begun)
                 given = {name.lower() for name, _ in message["headers"]}
                 message["headers"] = [
                     *message["headers"],

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import sys
 from collections.abc import Callable
 
-import structlog
-
 from everhart.errors import EverhartError, UsageError
+from everhart.service.logs import set_up_logs
 from everhart.service.settings import Settings
 
-__all__ = ["serve", "set_up_logs"]
+__all__ = ["serve"]
 
 
 def serve(settings: Settings, on_listening: Callable[[str], None]) -> None:
@@ -102,19 +100,3 @@ def _listen(settings: Settings) -> socket.socket:
             f"({error.strerror}): give another --port, or stop what has it."
         ) from error
     return listening
-
-
-def set_up_logs() -> None:
-    """Write logs as JSON lines to stderr; they hold no token, no body and no query."""
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s")

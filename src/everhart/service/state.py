@@ -16,6 +16,7 @@ from everhart.service.store import ObjectStore
 if TYPE_CHECKING:
     from everhart.service.access import WrongTokens
     from everhart.service.engine import JobEngine
+    from everhart.service.metrics import Metrics
 
 __all__ = ["State", "StateOf"]
 
@@ -34,6 +35,8 @@ class State:
         Processes that decode uploads and draw previews.
     wrong_tokens
         How many wrong tokens came from where.
+    metrics
+        What is counted.
     scratch
         Folder of temporary files.
     """
@@ -44,6 +47,7 @@ class State:
     engine: JobEngine
     readers: ComputePool
     wrong_tokens: WrongTokens
+    metrics: Metrics
     scratch: Path
 
 

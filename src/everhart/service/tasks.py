@@ -83,6 +83,19 @@ def named(files: Sequence[tuple[str, str]]) -> Iterator[list[Path]]:
             raise type(error)(said) from error
 
 
+def models() -> dict[str, Any]:
+    """List the models at hand."""
+    from everhart.restore.models import list_models
+
+    found = []
+    for model in list_models():
+        with model.path.open("rb") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        header = plain(model.header.model_dump(mode="json"))
+        found.append({"name": model.name, "sha256": sha256, "header": header})
+    return {"models": found}
+
+
 def run(**task: Any) -> dict[str, Any]:
     """Run an operation; see :func:`everhart.service.run_operation.run_operation`."""
     # A reader of uploads has no need of what it imports.
@@ -103,6 +116,7 @@ def pixels_sha256(pixels: Any) -> str:
 TASKS: Final[Mapping[str, Callable[..., dict[str, Any]]]] = {
     "inspect": inspect,
     "preview": preview,
+    "models": models,
     "run": run,
 }
 """Every task by name."""
