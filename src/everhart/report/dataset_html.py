@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from everhart.report.comparison import NOISY, format_value
+from everhart.report.comparison import format_value
 from everhart.report.cost import HOW_MEASURED
 from everhart.report.dataset_result import DatasetComparison, DatasetImage, ShownImage
 from everhart.report.dataset_table import mean_first
@@ -175,7 +175,7 @@ def _overall(compared: DatasetComparison, names: list[str]) -> dict[str, Any]:
     for row in _records(compared.overall):
         means[row["method"]][row["figure"]] = row["mean"]
         spread[row["method"], row["figure"]] = row["sd"]
-    view = figures_table(means)
+    view = figures_table(means, compared.averages)
     for table in filter(None, (view, view["more"])):
         for line in table["rows"]:
             for cell, column in zip(line["cells"], table["columns"], strict=True):
@@ -276,7 +276,7 @@ def _per_image(compared: DatasetComparison, order: list[str]) -> dict[str, Any]:
     rows = []
     for name in order:
         values = {m: by_image[name].get(m, {}).get(key, np.nan) for m in compared.names}
-        merits = {m: figure.merit(value) for m, value in values.items() if m != NOISY}
+        merits = {m: figure.merit(value) for m, value in values.items() if m in compared.methods}
         best = max(merits, key=lambda m: merits[m])
         cells = [
             {

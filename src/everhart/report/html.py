@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,11 +62,12 @@ def render_html(comparison: Comparison) -> str:
     detail_px = MAX_DETAIL_PX if len(comparison.images) <= _FEW else MAX_DETAIL_PX // 2
     images = [_image_view(image, index, detail_px) for index, image in enumerate(comparison.images)]
     used = {key for image in comparison.images for result in image.results for key in result.values}
+    unranked = {mean.name for image in comparison.images for mean in image.averages}
     page = environment().get_template("comparison.html")
     return page.render(
         title=_title(comparison),
         images=images,
-        summary=figures_table(comparison.mean_values()) if several else None,
+        summary=figures_table(comparison.mean_values(), unranked) if several else None,
         summary_words=_summary_words(comparison) if several else "",
         provenance=comparison.provenance,
         explanations=[f for key, f in FIGURES.items() if key in used],
@@ -163,7 +165,10 @@ def _image_view(image: ImageComparison, index: int, detail_px: int) -> dict[str,
         "id": f"image-{index}",
         "name": image.source.name,
         "image": image,
-        "table": figures_table({result.name: result.values for result in image.best_first}),
+        "table": figures_table(
+            {result.name: result.values for result in image.best_first},
+            {mean.name for mean in image.averages},
+        ),
         "verdict": _verdict(image),
         "facts": _facts(image),
         "notes": _notes(image),
@@ -196,18 +201,23 @@ def _level(value: float) -> str:
     return f"{value:.4g}"
 
 
-def figures_table(by_method: dict[str, dict[str, float]]) -> dict[str, Any]:
+def figures_table(
+    by_method: dict[str, dict[str, float]], unranked: Collection[str] = ()
+) -> dict[str, Any]:
     """Return columns and rows of a table of figures, the best of each column marked.
 
+    What is unranked (means of frames, which no method made) is never the best.
     ``more`` in it is the table of the figures that are not shown at first, or None.
     """
     having = {key for values in by_method.values() for key in values} & FIGURES.keys()
     main = {key for key in having if FIGURES[key].main}
-    more = _one_table(by_method, having - main) if having - main else None
-    return {**_one_table(by_method, main), "more": more}
+    more = _one_table(by_method, having - main, unranked) if having - main else None
+    return {**_one_table(by_method, main, unranked), "more": more}
 
 
-def _one_table(by_method: dict[str, dict[str, float]], having: set[str]) -> dict[str, Any]:
+def _one_table(
+    by_method: dict[str, dict[str, float]], having: set[str], unranked: Collection[str]
+) -> dict[str, Any]:
     columns = [
         {"key": key, "title": figure.title, "unit": figure.unit, "words": figure.words}
         for key, figure in FIGURES.items()
@@ -218,7 +228,7 @@ def _one_table(by_method: dict[str, dict[str, float]], having: set[str]) -> dict
         merits = {
             name: FIGURES[key].merit(values.get(key, np.nan))
             for name, values in by_method.items()
-            if name != NOISY
+            if name != NOISY and name not in unranked
         }
         leader = max(merits, key=lambda name: merits[name], default=None)
         if leader is not None and len(merits) > 1 and np.isfinite(merits[leader]):
