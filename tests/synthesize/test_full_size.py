@@ -12,6 +12,7 @@ from torch import Tensor
 from everhart.synthesize.full_size import (
     Level,
     _enlarged,
+    _interpolated,
     draw_full_size,
     levels_for,
     reduced_shape,
@@ -69,6 +70,9 @@ def test_an_enlarged_image_has_the_means_that_it_had() -> None:
     assert large.shape == (46, 68)
     means = large[:44].reshape(11, 4, 17, 4).mean(dim=(1, 3))
     assert float((means - small[:11]).std()) < 0.05  # of white noise, which is the worst
+    tall = torch.from_numpy(np.random.default_rng(1).normal(size=(150, 9)).astype(np.float32))
+    at_once = _interpolated(tall, 2)  # in bands it is the same
+    torch.testing.assert_close(_enlarged(tall, 2, (299, 18)), at_once[:299])
     assert _enlarged(torch.zeros(3, 3), 1.5, (5, 5)).shape == (5, 5)
 
 

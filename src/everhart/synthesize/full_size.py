@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -14,6 +15,9 @@ from everhart.synthesize.schedule import NoiseSchedule
 from everhart.synthesize.tiles import PredictTiles, TileGrid, sample_tiled
 
 __all__ = ["Level", "draw_full_size", "levels_for", "reduced_shape"]
+
+_BAND_ROWS, _REACH_ROWS = 64, 12
+"""Rows that are enlarged at once, and those around them that have a part in the result."""
 
 
 @dataclass(frozen=True)
@@ -169,13 +173,33 @@ def _enlarged(image: Tensor, factor: float, shape: tuple[int, int]) -> Tensor:
     The mean of each block is brought back to what it was, but for some percent: the mean over
     blocks had weakened what is a few blocks long, and interpolation would weaken it again.
     """
+    by, height = round(factor), len(image)
+    if by != factor:
+        return _padded(_interpolated(image, factor), shape)
+    large = torch.empty(shape)
+    for top in range(0, height, _BAND_ROWS):
+        # Some rows at a time, with as many around as have a part in them.
+        first, bottom = max(0, top - _REACH_ROWS), min(height, top + _BAND_ROWS)
+        band = _interpolated(image[first : min(height, bottom + _REACH_ROWS)], factor)
+        rows = slice(top * by, min(bottom * by, shape[0]))
+        large[rows] = band[(top - first) * by :][: rows.stop - rows.start, : shape[1]]
+    return large
+
+
+def _interpolated(image: Tensor, factor: float) -> Tensor:
     small = image[None, None]
     large = F.interpolate(small, scale_factor=factor, mode="bicubic")
     for _ in range(2):
         missing = small - F.interpolate(large, size=small.shape[-2:], mode="area")
         large = large + F.interpolate(missing, scale_factor=factor, mode="bicubic")
-    # By a part of a pixel it can be too small, where the factor is no whole number.
-    short = [max(0, n - m) for n, m in zip(shape, large.shape[-2:], strict=True)]
-    if any(short):
-        large = F.pad(large, (0, short[1], 0, short[0]), mode="replicate")
-    return large[0, 0, : shape[0], : shape[1]].contiguous()
+    return large[0, 0]
+
+
+def _padded(image: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Cut an image to a size, or repeat its last rows and columns up to it.
+
+    By a part of a pixel it can be too small, where the factor is no whole number.
+    """
+    short = [max(0, n - m) for n, m in zip(shape, image.shape, strict=True)]
+    padded = F.pad(image[None, None], (0, short[1], 0, short[0]), mode="replicate")
+    return padded[0, 0, : shape[0], : shape[1]].contiguous()
