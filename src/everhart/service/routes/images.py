@@ -34,6 +34,8 @@ ImageId = Annotated[
     Path(pattern="^[0-9a-f]{64}$", description="sha256 of the file.", examples=["3f" * 32]),
 ]
 
+_Pair = Annotated[list[float], Field(min_length=2, max_length=2)]
+
 
 class ImageInfo(BaseModel):
     """An image that was uploaded."""
@@ -46,7 +48,7 @@ class ImageInfo(BaseModel):
     height: int
     width: int
     dtype: str = Field(examples=["uint8"])
-    pixel_size_nm: tuple[float, float] | None = Field(
+    pixel_size_nm: _Pair | None = Field(
         description="(y, x) in nm; null where the file does not tell.", examples=[[1.5, 1.5]]
     )
     pixel_size_source: str | None
@@ -59,7 +61,7 @@ class ImageInfo(BaseModel):
         """Make it from a record."""
         size = None
         if image.pixel_size_y_nm is not None and image.pixel_size_x_nm is not None:
-            size = (image.pixel_size_y_nm, image.pixel_size_x_nm)
+            size = [image.pixel_size_y_nm, image.pixel_size_x_nm]
         plain = {name: getattr(image, name) for name in cls.model_fields if name != "pixel_size_nm"}
         return cls(**plain, pixel_size_nm=size)
 
