@@ -40,6 +40,7 @@ def train(
       everhart train denoiser.yaml -o run optimiser.steps=500
       everhart train denoiser.yaml -o run --resume
       everhart train generator.yaml -o run
+      everhart train classifier.yaml -o run
     """
     if not config.is_file():
         what = "is no file" if config.exists() else "does not exist"

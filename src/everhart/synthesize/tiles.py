@@ -24,7 +24,7 @@ from everhart.synthesize.samplers import (
 )
 from everhart.synthesize.schedule import NoiseSchedule, spaced_steps
 
-__all__ = ["Corner", "NoiseField", "PredictTiles", "TileGrid", "sample_tiled"]
+__all__ = ["Corner", "NoiseField", "PredictTiles", "TileGrid", "sample_tiled", "shift_at"]
 
 Corner = tuple[int, int]
 
@@ -124,6 +124,17 @@ class TileGrid:
         return np.stack([window / total[s : s + tile] for s in starts]).astype(np.float32)
 
 
+def shift_at(number: int) -> float:
+    """Return how far the grid of tiles is moved at a step; near steps are far from each other.
+
+    Examples
+    --------
+    >>> [round(shift_at(n), 2) for n in range(4)]
+    [0.0, 0.62, 0.24, 0.85]
+    """
+    return number * _GOLDEN % 1.0
+
+
 @torch.no_grad()
 def sample_tiled(
     predict: PredictTiles,
@@ -205,7 +216,7 @@ def sample_tiled(
     seen = torch.empty(grid.shape) if sampler == "dpm" else None
     older_t: int | None = None
     for number, (t, before) in enumerate(pairs_of_steps(visited)):
-        shift = (number * _GOLDEN) % 1.0
+        shift = shift_at(number)
         for top, said in _blended(predict, grid, x, t, shift, batch_size):
             rows = slice(top, top + len(said))
             part = x[rows][None, None]
