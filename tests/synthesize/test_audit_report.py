@@ -1,0 +1,89 @@
+"""The audit's page, and its figures in the model's card."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from typer.testing import CliRunner
+
+from everhart import write
+from everhart.cli.app import app
+from everhart.nn.diffusion_unet import DiffusionUNet, DiffusionUNetConfig
+from everhart.report.audit import render_audit_html
+from everhart.synthesize.audit import audit
+from everhart.synthesize.generator import ARCHITECTURE, KIND
+from everhart.synthesize.training_images import hash_of
+from everhart.training.model_file import ModelCard, ModelHeader, load_model, save_model
+
+
+def _bars(seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    image = np.where(np.arange(32) % 16 < 8, 60.0, 160.0) + np.zeros((32, 1))
+    return (np.roll(image, rng.integers(16), axis=1) + rng.normal(0, 12, image.shape)).astype(
+        np.float32
+    )
+
+
+def _model(path: Path, learned: list[np.ndarray]) -> Path:
+    torch.manual_seed(0)
+    network = DiffusionUNet(DiffusionUNetConfig(widths=(8,), attention=(False,)))
+    said = {
+        "kind": "grey range", "middle": 110.0, "half": 60.0, "dtype": "float32",
+        "schedule": {"name": "cosine", "steps": 1000, "prediction": "v"},
+        "classes": [], "mask_values": [], "pixel_size_nm": None, "shape": [32, 32],
+    }  # fmt: skip
+    card = ModelCard.model_validate(
+        {"name": "<bars>", "learned_sha256": [hash_of(image) for image in learned]}
+    )
+    header = ModelHeader(
+        kind=KIND,
+        architecture=ARCHITECTURE,
+        config=network.config.model_dump(mode="json"),
+        normalisation=said,
+        card=card,
+    )
+    return save_model(path, header, network.state_dict(), dtype="float16")
+
+
+def test_the_page_and_the_card_say_what_the_audit_found(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    pixels = [_bars(n) for n in range(16)]
+    for n, image in enumerate(pixels):
+        write(image, images / f"{n:02d}.tif")
+    model = _model(tmp_path / "model.safetensors", pixels[:6])
+    before, size = load_model(model, KIND), model.stat().st_size
+    words = ["audit", "-m", str(model), "--real", str(images), "-n", "5", "--steps", "2"]
+    words += ["-o", str(tmp_path / "audit.html"), "--json", str(tmp_path / "audit.json"), "--embed"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "audit.html").read_text(encoding="utf-8")
+    assert page.count("<img ") == 5 + 10 + 2 * 5
+    assert "http" not in page.replace("http-equiv", "")
+    assert "&lt;bars&gt;" in page and "<bars>" not in page
+    record = json.loads((tmp_path / "audit.json").read_text(encoding="utf-8"))
+    after = load_model(model, KIND)
+    card = after.header.card.model_dump()
+    assert card["audit"]["geometric_mean"] == record["geometric_mean"]
+    assert card["audit"]["images"] == {"made": 5, "learned": 6, "held_out": 10}
+    assert card["audited_sha256"] == before.sha256 == record["model_hash"] != after.sha256
+    assert all(torch.equal(after.weights[name], w) for name, w in before.weights.items())
+    assert model.stat().st_size < size + 4000  # still in half precision
+
+
+def test_the_page_shows_copies_first() -> None:
+    learned, held_out = [_bars(n) for n in range(6)], [_bars(n) for n in range(10, 22)]
+    made = [_bars(n) for n in range(40, 50)]
+    made[7] = learned[2]
+    found = audit(made, learned, held_out)
+    page = render_audit_html(found, made, learned, held_out, name="bars", facts={})
+    assert found.copies.copies == (7,)
+    assert page.count("A copy.") == 1
+    assert (
+        page.index("synthetic 7 and learned 2")
+        < page.index(" and learned", page.index("A copy.")) + 1
+    )
+    assert "mean nothing" in page
