@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import httpx
 import pytest
 
@@ -27,6 +29,8 @@ def check_all(server: Server, examples: int) -> None:
         content_type_conformance,
         response_schema_conformance,
     ]
+    while server.http.get("/ready").status_code != 200:  # what is not ready yet says 503
+        time.sleep(0.1)
     asked = 0
     for found in schema.get_all_operations():
         operation = found.ok()

@@ -59,6 +59,9 @@ COMMANDS: Final[dict[str, CommandSource]] = {
     "worker": CommandSource(
         "everhart.cli.worker", "worker", "Do jobs of a service that runs elsewhere."
     ),
+    "watch": CommandSource(
+        "everhart.cli.watch", "watch", "Work on images as the microscope writes them."
+    ),
     "token": CommandSource(
         "everhart.cli.token", "token", "Make, list and revoke the service's tokens."
     ),
