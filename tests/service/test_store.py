@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import socket
+import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -13,27 +18,54 @@ from everhart.service.settings import Settings
 from everhart.service.store import ObjectStore, StoreError, open_store
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", "moto", "rclone"])
 def store(request, tmp_path, monkeypatch) -> Iterator[ObjectStore]:
     if request.param == "folder":
         yield open_store(Settings(folder=tmp_path))
         return
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    with (_moto if request.param == "moto" else _rclone)(tmp_path) as endpoint:
+        yield open_store(Settings(folder=tmp_path, store="s3://bucket/some", s3_endpoint=endpoint))
+
+
+@contextmanager
+def _moto(_: Path) -> Iterator[str]:
     boto3 = pytest.importorskip("boto3")
     moto = pytest.importorskip("moto.server")
     running = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     running.start()
     host, port = running.get_host_and_port()
     endpoint = f"http://{host}:{port}"
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
-    boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(
-        Bucket="bucket"
-    )
-    yield open_store(
-        Settings(folder=tmp_path, store="s3://bucket/some/prefix", s3_endpoint=endpoint)
-    )
+    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+    client.create_bucket(Bucket="bucket")
+    yield endpoint
     running.stop()
+
+
+@contextmanager
+def _rclone(folder: Path) -> Iterator[str]:
+    package = pytest.importorskip("rclone_api")
+    program = Path(package.__file__).parent / "bin" / "rclone"
+    if not program.is_file():
+        pytest.skip("there is no rclone for this machine")
+    (folder / "s3" / "bucket").mkdir(parents=True)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    words = ["serve", "s3", str(folder / "s3"), "--addr", address, "--auth-key", "key,secret"]
+    running = subprocess.Popen([program, *words], stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(300):
+            try:
+                socket.create_connection(address.split(":"), 1).close()  # type: ignore[arg-type]
+                break
+            except OSError:
+                time.sleep(0.05)
+        yield f"http://{address}"
+    finally:
+        running.kill()
+        running.wait()
 
 
 def test_objects_by_content(store: ObjectStore, tmp_path):
