@@ -103,7 +103,11 @@ def run_job(http: httpx.Client, operation: str, images: list[str], **more: Any) 
 def finished(http: httpx.Client, job_id: str, patience_s: float = 120) -> dict[str, Any]:
     end = time.monotonic() + patience_s
     while time.monotonic() < end:
-        job: dict[str, Any] = http.get(f"/v1/jobs/{job_id}").json()
+        answer = http.get(f"/v1/jobs/{job_id}")
+        if answer.status_code == 503:
+            time.sleep(0.5)
+            continue
+        job: dict[str, Any] = answer.json()
         if job["state"] in ("done", "failed", "cancelled"):
             return job
         time.sleep(0.05)

