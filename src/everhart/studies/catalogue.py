@@ -10,10 +10,18 @@ from everhart.studies.defects import DefectStudy
 from everhart.studies.losses import LOSS_STUDIES
 from everhart.studies.renin import TABLES
 from everhart.studies.study import AnyStudy
+from everhart.studies.synthesis import RECIPE_STUDIES, FewImagesStudy
 
 __all__ = ["STUDIES", "find_study"]
 
-_ALL: tuple[AnyStudy, ...] = (*TABLES, CorrelationStudy(), DefectStudy(), *LOSS_STUDIES)
+_ALL: tuple[AnyStudy, ...] = (
+    *TABLES,
+    CorrelationStudy(),
+    DefectStudy(),
+    *LOSS_STUDIES,
+    FewImagesStudy(),
+    *RECIPE_STUDIES,
+)
 
 STUDIES: Mapping[str, AnyStudy] = {study.name: study for study in _ALL}
 

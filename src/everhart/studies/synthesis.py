@@ -1,0 +1,343 @@
+"""Synthesis from fifteen images: how good it is, and what of the recipe makes it so."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from everhart.io import image_paths, read, write
+from everhart.io.atomic import write_text
+from everhart.studies.study import Progress, Scale
+from everhart.studies.synthesis_data import stack_images, valid_stacks
+
+if TYPE_CHECKING:
+    from everhart.synthesize.generator import Generator
+
+__all__ = ["RECIPE_STUDIES", "FewImagesStudy", "Recipe", "RecipeStudy"]
+
+Float32 = NDArray[np.float32]
+
+_LEARNED: Final = 15
+_SEED: Final = 7
+
+
+@dataclass(frozen=True)
+class _Size:
+    """How large everything is at a scale.
+
+    `steps` are those of the whole curriculum; `made` images are drawn in `draw_steps` and judged by
+    `held_out` real ones.
+    """
+
+    size_px: int
+    widths: tuple[int, ...]
+    steps: int
+    made: int
+    held_out: int
+    draw_steps: int
+    epoch: int
+
+
+_SIZES: Final = {
+    "smoke": _Size(32, (8, 16), 40, 6, 12, 10, 10),
+    "cpu": _Size(128, (32, 64, 96), 4400, 64, 128, 250, 200),
+    "gpu": _Size(256, (64, 128, 192, 256), 60_000, 256, 512, 1000, 1000),
+}
+
+
+def _config(size: _Size, images: Path, seed: int) -> dict[str, Any]:
+    """Return the config of a training by the curriculum."""
+    edge = size.size_px
+    return {
+        "task": "diffusion",
+        "seed": seed,
+        "data": {"folder": str(images), "held_out": 2},
+        "curriculum": [
+            {"patch_px": edge // 4, "reduction": 2, "share": 1, "batch_size": 16},
+            {"patch_px": edge // 2, "share": 2, "batch_size": 8},
+            {"share": 5, "batch_size": 4},
+        ],
+        "network": {"widths": list(size.widths), "stem": 2, "position": True},
+        "augmentation": {"unchanged": 0.3},
+        "validation_samples": 8 if size.steps < 100 else 64,
+        "optimiser": {
+            "steps": size.steps,
+            "learning_rate": 1e-3,
+            "warmup_steps": min(100, size.steps // 4),
+            "ema_decay": 0.998,
+            "steps_per_epoch": size.epoch,
+            "keep_best": True,
+            "threads": 1,
+        },
+        "weights_dtype": "float16",
+        "name": "stacks",
+        "summary": "Gate stacks over two fins, simulated, learned from 15 images.",
+    }
+
+
+def _trained(config: Mapping[str, Any], run: Path) -> Path:
+    """Train, go on with, or take a model that is there."""
+    from everhart.synthesize.train import train
+
+    run.parent.mkdir(parents=True, exist_ok=True)
+    text = run.with_suffix(".yaml")
+    write_text(text, yaml.safe_dump(dict(config), sort_keys=False), overwrite=True)
+    return train(text, run, resume=(run / "config.yaml").is_file())
+
+
+@dataclass(frozen=True)
+class FewImagesStudy:
+    """Samples of a model of fifteen images, beside real ones, copies and classical augmentation."""
+
+    name: str = "ddpm-15"
+    title: str = "synthesis from 15 images: the audit, beside real images and augmentation"
+
+    def run(
+        self, scale: Scale, folder: Path, *, seeds: int | None, progress: Progress
+    ) -> dict[str, Any]:
+        """Train, draw and audit; each seed has images, weights and samples of its own."""
+        from everhart.synthesize.generator import Generator
+
+        size = _SIZES[scale.name]
+        results = folder / self.name
+        rows: list[dict[str, Any]] = []
+        for seed in range(seeds or 1):
+            place = results / f"seed-{seed}"
+            progress(f"{self.name}: images, seed {seed}")
+            learned = stack_images(place / "learned", _LEARNED, size.size_px, _SEED + seed)
+            others = stack_images(
+                place / "real", size.held_out + size.made, size.size_px, _SEED + seed, first=1000
+            )
+            progress(f"{self.name}: training, seed {seed}")
+            started = time.process_time()
+            model = _trained(_config(size, learned, seed), place / "run")
+            training = (time.process_time() - started) / 60
+            generator = Generator.load(model)
+            progress(f"{self.name}: {size.made} images, seed {seed}")
+            started = time.process_time()
+            made = _draw(generator, size, place / "made")
+            drawing = (time.process_time() - started) / 60
+            said = {"training_cpu_minutes": training, "drawing_cpu_minutes": drawing}
+            progress(f"{self.name}: audits, seed {seed}")
+            rows += _audited(generator, made, learned, others, size, place, seed, said)
+        record = {"study": self.name, "title": self.title, "scale": scale.name, "rows": rows}
+        write_text(results / "results.json", json.dumps(record, indent=2) + "\n", overwrite=True)
+        write_text(results / "table.md", _audit_table(self.title, rows), overwrite=True)
+        return record
+
+
+def _draw(generator: Generator, size: _Size, folder: Path) -> Path:
+    """Draw what is not there yet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for first in range(0, size.made, 8):
+        paths = [folder / f"made_{n:04d}.tif" for n in range(first, min(first + 8, size.made))]
+        if all(path.is_file() for path in paths):
+            continue
+        images = generator.synthesize(len(paths), seed=first, steps=size.draw_steps)
+        for image, path in zip(images, paths, strict=True):
+            write(image, path, overwrite=True)
+    return folder
+
+
+def _audited(
+    generator: Generator, made: Path, learned: Path, others: Path, size: _Size, place: Path,
+    seed: int, said: Mapping[str, float],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Audit the samples, and what there is to compare them with."""
+    from everhart.report import provenance
+    from everhart.report.audit import write_audit_html
+    from everhart.synthesize.audit import audit
+
+    def load(folder: Path) -> list[Float32]:
+        return [generator.grey.normalise(read(p).pixels) for p in image_paths([str(folder)])]
+
+    known, real, drawn = load(learned), load(others), load(made)
+    held_out, fresh = real[: size.held_out], real[size.held_out :]
+    rng = np.random.default_rng(seed)
+    sets = {
+        "diffusion": drawn,
+        "other real images": fresh,
+        "classical augmentation": [_augmented(known, rng) for _ in range(size.made)],
+        "the 15 images again": [known[int(rng.integers(_LEARNED))] for _ in range(size.made)],
+    }
+    rows = []
+    for name, images in sets.items():
+        found = audit(images, known, held_out, seed=seed)
+        row = {"set": name, "seed": seed, **found.to_dict()}
+        # In smaller images the layer is no wider than the grain.
+        valid = valid_stacks(images, known) if size.size_px >= 128 else []
+        row["valid_percent"] = 100 * float(np.mean(valid)) if valid else None
+        if name == "diffusion":
+            row |= said
+            facts = {**provenance(), "model": generator.sha256, "seed": str(seed)}
+            write_audit_html(
+                found, images, known, held_out, place / "audit.html",
+                name=generator.header.card.name, facts=facts, overwrite=True,
+            )  # fmt: skip
+        rows.append(row)
+    return rows
+
+
+def _augmented(images: Sequence[Float32], rng: np.random.Generator) -> Float32:
+    """Flip, move and brighten, as is done everywhere."""
+    image = images[int(rng.integers(len(images)))]
+    if rng.random() < 0.5:
+        image = image[:, ::-1]
+    moved = np.roll(image, int(rng.integers(-3, 4)), axis=1)
+    return np.asarray(moved * rng.uniform(0.95, 1.05), np.float32)
+
+
+def _audit_table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    distances = list(rows[0]["ratios"])
+    head = ["", "seed", "geometric mean", *distances, "AUC", "noise", "valid %", "copies %",
+            "diversity"]  # fmt: skip
+    lines = [f"# {title}", "", f"| {' | '.join(head)} |", "| --- |" + " ---: |" * (len(head) - 1)]
+    for row in rows:
+        ratios = [f"{v:.2f} ({low:.2f}-{high:.2f})" for v, low, high in row["ratios"].values()]
+        cells = [row["set"], str(row["seed"]), f"{row['geometric_mean']:.2f}", *ratios,
+                 f"{row['auc']:.2f}", f"{row['noise_ratio']:.3f}", _percent(row["valid_percent"]),
+                 f"{row['copies_percent']:.1f}", f"{row['diversity']:.2f}"]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f}"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to train: what differs from the curriculum's config.
+
+    Parameters
+    ----------
+    name
+        What it is called.
+    settings
+        Replaces settings of the config.
+    stages
+        ``"curriculum"``, ``"whole"`` images alone, or ``"mixed"``: all stages in turn, all along.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    stages: str = "curriculum"
+
+
+@dataclass(frozen=True)
+class RecipeStudy:
+    """Recipes at equal compute, by the loss on whole images that are not learned from."""
+
+    name: str
+    title: str
+    recipes: tuple[Recipe, ...]
+
+    def run(
+        self, scale: Scale, folder: Path, *, seeds: int | None, progress: Progress
+    ) -> dict[str, Any]:
+        """Train each recipe; pixels that the network sees are the measure of compute."""
+        size = _SIZES[scale.name]
+        results = folder / self.name
+        rows = []
+        for seed in range(seeds or 1):
+            # Four of nineteen judge: two say little of a loss.
+            images = stack_images(
+                results / f"learned-{seed}", _LEARNED + 4, size.size_px, _SEED + seed
+            )
+            for recipe in self.recipes:
+                progress(f"{self.name}: {recipe.name}, seed {seed}")
+                run = results / f"{recipe.name.replace(' ', '-')}-{seed}"
+                config = _recipe_config(recipe, size, images, seed)
+                _trained(config, run)
+                rows.append(_curve(recipe.name, seed, config, run, size.size_px))
+        record = {"study": self.name, "title": self.title, "scale": scale.name, "rows": rows}
+        write_text(results / "results.json", json.dumps(record, indent=2) + "\n", overwrite=True)
+        write_text(results / "table.md", _recipe_table(self.title, rows), overwrite=True)
+        return record
+
+
+def _recipe_config(recipe: Recipe, size: _Size, images: Path, seed: int) -> dict[str, Any]:
+    config = {**_config(size, images, seed), **recipe.settings}
+    config["data"] = {"folder": str(images), "held_out": 4}
+    stages = config["curriculum"]
+    if recipe.stages == "curriculum":
+        return config
+    compute = _megapixels(config, size.size_px)[-1]
+    if recipe.stages == "whole":
+        config["curriculum"] = stages[-1:]
+    else:
+        config["curriculum"] = stages * max(1, size.steps // (len(stages) * 2 * size.epoch))
+
+    def beside(epochs: int) -> float:
+        config["optimiser"] = {**config["optimiser"], "steps": epochs * size.epoch}
+        return abs(_megapixels(config, size.size_px)[-1] - compute)
+
+    # As many pixels, in fewer or more steps.
+    beside(min(range(1, 2 * size.steps // size.epoch), key=beside))
+    return config
+
+
+def _megapixels(config: Mapping[str, Any], edge: int) -> list[float]:
+    """Return the pixels that the network has seen after each epoch, in 10^6."""
+    from everhart.synthesize.patches import StageConfig, stage_at
+
+    stages = [StageConfig(**stage) for stage in config["curriculum"]]
+    steps, epoch = config["optimiser"]["steps"], config["optimiser"]["steps_per_epoch"]
+    seen = []
+    for first in range(0, steps, epoch):
+        stage = stage_at(stages, first / steps)
+        count = min(epoch, steps - first) * (stage.patch_px or edge) ** 2 * (stage.batch_size or 1)
+        seen.append(count / 1e6)
+    return [float(total) for total in np.cumsum(seen)]
+
+
+def _curve(name: str, seed: int, config: Mapping[str, Any], run: Path, edge: int) -> dict[str, Any]:
+    """Return the loss on held-out images against the pixels that were seen."""
+    import pandas as pd
+
+    losses = [float(v) for v in pd.read_csv(run / "curves.csv")["validation_loss"]]
+    seen = _megapixels(config, edge)
+    return {"recipe": name, "seed": seed, "megapixels": seen, "loss": losses, "best": min(losses)}
+
+
+def _recipe_table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    lines = [f"# {title}", "", "| recipe | seed | held-out loss | pixels (10^6) | pixels to the "
+             "first recipe's best |", "| --- | ---: | ---: | ---: | ---: |"]  # fmt: skip
+    for row in rows:
+        goal = next(r["best"] for r in rows if r["seed"] == row["seed"])
+        pairs = zip(row["megapixels"], row["loss"], strict=True)
+        there = [seen for seen, loss in pairs if loss <= goal]
+        reached = f"{there[0]:.0f}" if there else "not reached"
+        lines.append(
+            f"| {row['recipe']} | {row['seed']} | {row['best']:.4f} | "
+            f"{row['megapixels'][-1]:.0f} | {reached} |"
+        )
+    return "\n".join([*lines, ""])
+
+
+_CURRICULUM: Final = Recipe("curriculum", {})
+
+RECIPE_STUDIES: Final = (
+    RecipeStudy(
+        "ddpm-curriculum",
+        "small patches first, against whole images and all sizes mixed, at equal compute",
+        (Recipe("whole images", {}, "whole"), _CURRICULUM, Recipe("all sizes mixed", {}, "mixed")),
+    ),
+    RecipeStudy(
+        "ddpm-augment",
+        "one change of a microscope a sample, against flips and none",
+        (
+            Recipe("flips", {"augmentation": None, "flips": ["horizontal"]}),
+            Recipe("EM-TrivialAugment", {}),
+            Recipe("none", {"augmentation": None}),
+        ),
+    ),
+)

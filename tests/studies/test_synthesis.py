@@ -1,0 +1,60 @@
+"""The studies of synthesis: what they learn from, and how compute is shared out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from everhart import read
+from everhart.studies.catalogue import find_study
+from everhart.studies.study import SCALES
+from everhart.studies.synthesis import _SIZES, RECIPE_STUDIES, _megapixels, _recipe_config
+from everhart.studies.synthesis_data import stack_images, valid_stacks
+
+
+def test_images_have_numbers_and_are_the_same_again(tmp_path: Path) -> None:
+    first = stack_images(tmp_path / "a", 3, 32, 7)
+    again = stack_images(tmp_path / "b", 1, 32, 7, first=2)
+    assert [path.name for path in sorted(again.iterdir())] == ["stack_0002.tif"]
+    pixels = [read(path).pixels for path in sorted(first.iterdir())]
+    assert (read(again / "stack_0002.tif").pixels == pixels[2]).all()
+    assert not (pixels[0] == pixels[1]).all()
+
+
+def test_a_stack_is_valid_until_its_layer_is_cut(tmp_path: Path) -> None:
+    folder = stack_images(tmp_path, 6, 128, 3)
+    images = [read(path).pixels.astype(np.float32) for path in sorted(folder.iterdir())]
+    assert valid_stacks(images, images) == [True] * 6
+    rng = np.random.default_rng(0)
+    cut, moved, noise = images[0].copy(), np.roll(images[1], 40, axis=1), images[2].copy()
+    cut[:, 60:66] = np.percentile(cut, 60)
+    rng.shuffle(noise.reshape(-1))
+    # The fin that is moved over the edge is in two parts: three rises or one at the edge.
+    assert valid_stacks([cut, moved, noise], images) == [False] * 3
+
+
+@pytest.mark.parametrize("scale", ["cpu", "gpu"])
+def test_recipes_see_as_many_pixels(scale: str, tmp_path: Path) -> None:
+    size = _SIZES[scale]
+    for study in RECIPE_STUDIES:
+        seen = []
+        for recipe in study.recipes:
+            config = _recipe_config(recipe, size, tmp_path, 0)
+            seen.append(_megapixels(config, size.size_px)[-1])
+        assert max(seen) / min(seen) < 1.05, (study.name, seen)
+
+
+@pytest.mark.slow
+def test_the_study_of_few_images_runs_and_goes_on(tmp_path: Path) -> None:
+    study = find_study("ddpm-15")
+    first = study.run(SCALES["smoke"], tmp_path, seeds=1, progress=lambda _: None)
+    again = study.run(SCALES["smoke"], tmp_path, seeds=1, progress=lambda _: None)
+    sets = [row["set"] for row in first["rows"]]
+    assert sets[:2] == ["diffusion", "other real images"]
+    assert first["rows"][0]["ratios"] == again["rows"][0]["ratios"]
+    assert first["rows"][3]["copies_percent"] == 100
+    assert json.loads((tmp_path / "ddpm-15" / "results.json").read_text())["rows"]
+    assert (tmp_path / "ddpm-15" / "seed-0" / "audit.html").stat().st_size > 10_000
