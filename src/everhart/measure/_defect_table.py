@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["defect_table", "limit_summary", "limit_table", "outline_of", "pattern_summary"]
 
 Image = NDArray[np.float32]
+Index = NDArray[np.intp]
 
 _SHARE = 0.9
 _FOUND = 1.2816  # standard deviations over the threshold at which as many are found
-_PLACES = 4000
+_PLACES = 2000
 _NEVER = 1e9  # contrast where nothing is looked for; black to white is 1
 _BLUR_PX = 1.0  # of a disc in an image, as no image is sharper
 _NOTHING = Defect(0, 0, 0, 0, (0, 0, 0, 0), 0, 0)
@@ -89,9 +90,11 @@ def limit_table(
 
     length = float(np.sqrt(unit.y * unit.x))
     contrast = max(expected.contrast, 1e-12)
+    rows_in, columns_in = np.nonzero(scales[0].there)  # its step is 1
+    chosen = slice(None, None, max(len(rows_in) // _PLACES, 1))
     rows = []
     for diameter in FIRST_SIGMA_PX * 2.0 ** np.arange(1, len(scales) + 2):
-        anywhere, quietest = _needed(scales, float(diameter))
+        anywhere, quietest = _needed(scales, (rows_in[chosen], columns_in[chosen]), float(diameter))
         rows.append(
             {
                 f"size_{unit.name}": diameter * length,
@@ -104,21 +107,20 @@ def limit_table(
     return pd.DataFrame(rows)
 
 
-def _needed(scales: Sequence[Scale], diameter: float) -> tuple[float, float]:
+def _needed(
+    scales: Sequence[Scale], places: tuple[Index, Index], diameter: float
+) -> tuple[float, float]:
     """Return the contrast that is found in 90 % of discs anywhere, and of those on quiet places."""
     from scipy.special import ndtr
 
-    first = scales[0]
-    rows, columns = np.nonzero(first.there)
-    chosen = slice(None, None, max(len(rows) // _PLACES, 1))
-    rows, columns = rows[chosen], columns[chosen]
+    rows, columns = places
     if not len(rows):
         return np.inf, np.inf
     heights, scatters, seen, growths = [], [], [], []
     for scale in scales:
         y, x = (
-            np.minimum(places * first.step // scale.step, side - 1)
-            for places, side in zip((rows, columns), scale.mean.shape, strict=True)
+            np.minimum(place // scale.step, side - 1)
+            for place, side in zip((rows, columns), scale.mean.shape, strict=True)
         )
         scatter = scale.scatter[y, x].astype(np.float64)
         height = scatter * raw_heights(scale.threshold, scale.skew[y, x])
