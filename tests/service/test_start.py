@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from everhart.errors import EverhartError, UsageError
 from everhart.service.server import serve
 from everhart.service.settings import PREFIX, Settings, load_settings, settings_table
 
-from .served import Server, serving
+from .served import Server
 
 
 def test_it_answers_soon_and_loads_no_torch(server: Server):
@@ -34,25 +32,6 @@ def test_ready_looks_at_database_and_store(http: httpx.Client):
         assert answer.json()["store"]
         time.sleep(0.1)
     assert answer.json() == {"ready": True, "database": True, "store": True, "jobs": True}
-
-
-def test_not_ready_without_the_store(tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
-        os.environ.update(keys)
-        try:
-            with serving(tmp_path, store="s3://bucket", s3_endpoint=endpoint) as server:
-                started = time.monotonic()
-                answer = server.http.get("/ready")
-                assert time.monotonic() - started < 5
-                assert answer.status_code == 503
-                found = answer.json()
-                assert (found["ready"], found["database"], found["store"]) == (False, True, False)
-                assert server.http.get("/health").status_code == 200
-        finally:
-            for key in keys:
-                del os.environ[key]
 
 
 def test_every_answer_has_the_security_headers(http: httpx.Client):

@@ -94,9 +94,13 @@ async def receive_image(state: State, name: str, body: AsyncIterator[bytes]) -> 
 
 
 def _look(state: State, path: Path, name: str, sha256: str, size: int) -> Image:
-    task = {"task": "inspect", "path": os.fspath(path), "name": name}
+    limits = limits_of(state.settings)
+    task = {"task": "inspect", "path": os.fspath(path), "name": name, "limits": limits}
     try:
-        found = state.readers.run({**task, "limits": limits_of(state.settings)})
+        try:
+            found = state.readers.run(dict(task))
+        except CrashError:  # of something else, perhaps: a reader may have been killed while idle
+            found = state.readers.run(dict(task))
     except CrashError as error:
         raise ProblemError(
             422, f"{name} crashed its reader: it is broken, so get it again from its source."
