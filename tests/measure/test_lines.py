@@ -190,6 +190,15 @@ def test_what_shows_no_lines_is_refused(name: str) -> None:
         assert "saturated" in str(caught.value)
 
 
+@pytest.mark.parametrize("seed", [0, 1, 4, 5])
+def test_offsets_of_rows_are_no_lines(seed: int) -> None:
+    # Noise alone, with a level of its own in each row: a scan shows that often.
+    rng = np.random.default_rng(seed)
+    image = 120 + rng.normal(0, 6, (224, 224)) + rng.normal(0, 20, (224, 1))
+    with pytest.raises(EverhartError, match="offsets of"):
+        lines(image, unit="px")
+
+
 def test_wrong_calls_are_refused() -> None:
     good = np.asarray(exposed(scene()).pixels)
     for bad in (good[:40], np.stack([good, good]), np.where(good > 250, np.nan, good * 1.0)):

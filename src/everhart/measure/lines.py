@@ -31,6 +31,8 @@ _COVERAGE = 0.9
 _RIMS = 0.7  # with no more dark regions than that in the inverted image, the rims are dark
 _MISSING = 0.05
 _NARROWEST = 4.0  # line or space, px
+_NARROW = 0.3  # part of the lines that may be narrower: beyond it rows differ, as of noise
+_UNEQUAL = 4.0  # widest over narrowest line, of a pattern that is measured as one
 
 _CONVENTION = (
     "half way between the darkest level beside the edge and the brightest of its rim, in the "
@@ -135,6 +137,7 @@ def lines(
     columns, missing = _filled(crossings.columns, edges)
     good = [i for i in range(len(pairs)) if missing[2 * i : 2 * i + 2].max() <= _MISSING]
     _check_count(len(good))
+    _check_alike(columns, good)
     kept = [j for i in good for j in (2 * i, 2 * i + 1)]
     return _measurement(columns[kept], missing[kept], size, vertical=vertical, polarity=polarity)
 
@@ -171,7 +174,7 @@ def _pairs(
     `opening`: whether a line begins where the image gets brighter.
     """
     pairs = []
-    broken = 0
+    broken = narrow = others = 0
     for left, right in pairwise(traced):
         if left.pattern.rises is not opening or right.pattern.rises is opening:
             continue
@@ -179,7 +182,9 @@ def _pairs(
         if apart != int(opening):
             continue
         if min(left.reach, right.reach) < _NARROWEST / 2:
+            narrow += 1
             continue
+        others += 1
         # What lies beyond the border may be another edge's.
         margin = 1.0
         if left.path.min() < margin or right.path.max() > shape[1] - 1 - margin:
@@ -188,6 +193,12 @@ def _pairs(
             broken += 1
             continue
         pairs.append((left, right))
+    if narrow > _NARROW * (narrow + others):
+        raise EverhartError(
+            f"{narrow} of {narrow + others} lines or their spaces are narrower than "
+            f"{_NARROWEST:.0f} pixels: that is what offsets of single rows look like, and nothing "
+            "to measure; give an image of lines and spaces with smaller pixels."
+        )
     _check_count(len(pairs), broken)
     return pairs
 
@@ -202,6 +213,17 @@ def _check_count(count: int, broken: int = 0) -> None:
         "give an image of lines and spaces along one axis, less noisy or with more of them, or "
         "set the polarity."
     )
+
+
+def _check_alike(columns: Float, good: Sequence[int]) -> None:
+    """Refuse lines of all widths: they have no common CD, and mostly they are stripes of noise."""
+    widths = [float(np.mean(columns[2 * i + 1] - columns[2 * i])) for i in good]
+    if max(widths) > _UNEQUAL * min(widths):
+        raise EverhartError(
+            f"The lines found are between {min(widths):.1f} and {max(widths):.1f} pixels wide: CD "
+            "and pitch are of lines of one kind; crop the image to such lines, or give one that "
+            "shows lines and not the offsets of its rows."
+        )
 
 
 def _filled(columns: Float, edges: Sequence[TracedEdge]) -> tuple[Float, Float]:
