@@ -57,7 +57,9 @@ def draw_overlay(image: Micrograph | NDArray[Any], measurement: Measurement) -> 
         if outline.kind == "missing":
             _dashed(draw, points, colour, line)
         elif len(points) > 1:
-            draw.line([(float(x), float(y)) for y, x in points], fill=colour, width=line)
+            # Pillow cuts fractions off, which would draw everything half a pixel to the upper left.
+            nearest = np.rint(points)
+            draw.line([(int(x), int(y)) for y, x in nearest], fill=colour, width=line)
     for outline in measurement.outlines:  # over all lines
         if outline.label:
             _label(draw, outline, (height, width))
@@ -123,7 +125,7 @@ def _dashed(
     dash = _DASH_PX * line
     for start in np.arange(0.0, along[-1], 2 * dash):
         at = np.linspace(start, min(start + dash, float(along[-1])), 5)
-        y, x = (np.interp(at, along, points[:, axis]) for axis in (0, 1))
+        y, x = (np.rint(np.interp(at, along, points[:, axis])) for axis in (0, 1))
         draw.line(list(zip(x.tolist(), y.tolist(), strict=True)), fill=colour, width=line)
 
 
@@ -134,7 +136,7 @@ def _font(shape: tuple[int, int]) -> Any:
 
 
 def _label(draw: ImageDraw.ImageDraw, outline: Outline, shape: tuple[int, int]) -> None:
-    """Write a label in the middle of a closed outline, else at the start of an open one."""
+    """Write a label in the middle of a closed outline it fits in, else above or at its start."""
     points = np.asarray(outline.points, np.float64)
     if not len(points):
         return
@@ -142,6 +144,10 @@ def _label(draw: ImageDraw.ImageDraw, outline: Outline, shape: tuple[int, int]) 
     font = _font(shape)
     left, top, right, bottom = draw.textbbox((0, 0), outline.label, font=font, anchor="mm")
     wide, high = (right - left) / 2 + 2, (bottom - top) / 2 + 2
+    if outline.closed and (np.ptp(points, axis=0) < (2 * high, 2 * wide)).any():
+        # Words over a small object would hide it: they go above it, or below at the top.
+        above = float(points[:, 0].min()) - high
+        y = above if above >= high else float(points[:, 0].max()) + high
     x = float(np.clip(x, wide, max(shape[1] - wide, wide)))
     y = float(np.clip(y, high, max(shape[0] - high, high)))
     colour = _COLOURS.get(outline.kind, _OTHER)
