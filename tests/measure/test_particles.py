@@ -123,6 +123,9 @@ def test_particles_at_the_border_are_flagged_and_left_out() -> None:
     assert found.summary["at_border"] == 1
     inside = found.table[~found.table["border"]]
     assert found.summary["diameter_mean_px"] == pytest.approx(inside["diameter_px"].mean())
+    for name in ("circularity", "aspect"):
+        expected = inside[name].std() / np.sqrt(len(inside))
+        assert found.summary[f"{name}_mean_sd"] == pytest.approx(expected)
     largest = inside.loc[inside["diameter_px"].idxmax()]
     assert largest["weight"] == inside["weight"].max() > 1
 

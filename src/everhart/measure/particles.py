@@ -407,7 +407,9 @@ def _measurement(
             inside[f"diameter_{name}"].to_numpy(), inside["weight"].to_numpy(), name
         ),
         "circularity_mean": float(inside["circularity"].mean()),
+        "circularity_mean_sd": _sd_of_mean(inside["circularity"]),
         "aspect_mean": float(inside["aspect"].mean()),
+        "aspect_mean_sd": _sd_of_mean(inside["aspect"]),
         **about,
     }
     lines = [
@@ -420,6 +422,12 @@ def _measurement(
         for k in order
     ]
     return Measurement("particles", table, summary, lines)
+
+
+def _sd_of_mean(values: ArrayLike) -> float | None:
+    """Return the standard deviation of a mean from the scatter of its values; None of one."""
+    given = np.asarray(values, np.float64)
+    return float(given.std(ddof=1) / np.sqrt(given.size)) if given.size > 1 else None
 
 
 make_callable(__name__, "particles")
