@@ -166,6 +166,23 @@ def test_without_layers_there_is_an_error_and_no_number(kind: str) -> None:
         layers(no_layers(kind), unit="px")
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_offsets_of_rows_are_no_layers(seed: int) -> None:
+    # Noise alone, with a level of its own in each row: a scan shows that often.
+    rng = np.random.default_rng(seed)
+    image = 120 + rng.normal(0, 6, (160, 192)) + rng.normal(0, 20, (160, 1))
+    for turned in (image, image.T.copy()):
+        with pytest.raises(EverhartError, match="interface was found"):
+            layers(turned, unit="px")
+
+
+def test_a_stack_with_offsets_of_rows_is_still_one() -> None:
+    rng = np.random.default_rng(0)
+    found = layers(film(sigma=5.0) + rng.normal(0, 3, (120, 1)), unit="px")
+    assert len(found.table) == 1
+    assert abs(found.table["thickness_px"][0] - 22) < 0.5
+
+
 def test_fins_are_not_flat_layers() -> None:
     made = stack(np.random.default_rng(0), shape=(256, 256))
     with pytest.raises(EverhartError, match=r"crop|goes through"):

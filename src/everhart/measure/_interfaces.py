@@ -127,7 +127,8 @@ def find_candidates(pixels: Image) -> list[Candidate]:
     """Find interfaces in the profile across level layers.
 
     The gradient of the averaged profile is compared with its scatter between blocks of columns,
-    at several scales: the finest at which an interface stands out counts.
+    at several scales: the finest at which an interface stands out counts. Offsets of rows are in
+    all blocks alike; they show as scatter from row to row inside the layers, and count as well.
 
     Parameters
     ----------
@@ -152,6 +153,7 @@ def find_candidates(pixels: Image) -> list[Candidate]:
     whole, means = whole[used[0] : used[-1] + 1], means[used[0] : used[-1] + 1]
     level = np.nanmean(np.where(whole, means, np.nan), axis=1, keepdims=True)
     filled = np.where(whole, means, level)
+    offsets = _row_offsets(filled, whole)
     for scale in _SCALES_PX:
         reach = int(np.ceil(3 * scale))
         if 4 * reach > len(filled):
@@ -171,6 +173,8 @@ def find_candidates(pixels: Image) -> list[Candidate]:
         near_by = median_filter(scatter, window, mode="nearest")
         around = percentile_filter(scatter, 40, further, mode="nearest")
         error = np.sqrt(np.minimum(near_by, around))
+        # A Gaussian's derivative passes this of offsets that differ from row to row.
+        error = np.hypot(error, offsets / np.sqrt(4 * np.sqrt(np.pi) * scale**3))
         tiny = 1e-7 * float(np.abs(filled).max()) + 1e-12 * float(np.ptp(level))
         z = np.where(count >= _BLOCKS // 2, mean / np.maximum(error, max(tiny, 1e-30)), 0)
         for sign in (1.0, -1.0):
@@ -182,6 +186,26 @@ def find_candidates(pixels: Image) -> list[Candidate]:
                 own = float(np.sqrt(max(width**2 - scale**2, 0.25)))
                 found.append(Candidate(place, sign, own, float(height[row])))
     return sorted(found, key=lambda c: c.row)
+
+
+def _row_offsets(means: Float, whole: NDArray[np.bool_]) -> float:
+    """Return the standard deviation of offsets that whole rows have beside each other.
+
+    Second differences of the mean profile, most of which lie inside of layers, without the part
+    that the scatter between the blocks explains.
+    """
+    inside = whole[:-2] & whole[1:-1] & whole[2:]
+    bends = np.where(inside, np.diff(means, 2, axis=0), 0)
+    count = inside.sum(axis=1)
+    used = count >= _BLOCKS // 2
+    if used.sum() < 8:
+        return 0.0
+    n = count[used]
+    mean = bends[used].sum(axis=1) / n
+    scatter = (np.where(inside[used], bends[used] - mean[:, None], 0) ** 2).sum(axis=1)
+    noise = float(np.median(scatter / (n - 1) / n))
+    spread = (1.4826 * float(np.median(np.abs(mean)))) ** 2
+    return float(np.sqrt(max(spread - noise, 0.0) / 6))
 
 
 def _peaks(height: Float) -> list[tuple[int, float]]:
