@@ -226,6 +226,29 @@ def test_without_particles_there_is_an_error_and_no_number(kind: str, polarity: 
         particles(no_particles(kind), unit="px", polarity=polarity)
 
 
+@pytest.mark.parametrize("kind", ["blurred noise", "rows", "step"])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_grey_levels_of_one_kind_are_no_particles(kind: str, seed: int) -> None:
+    from scipy.ndimage import gaussian_filter
+
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:192, :224]
+    image = {
+        "blurred noise": 120 + 200 * gaussian_filter(rng.normal(0, 1, y.shape), 3.0),
+        "rows": 120 + rng.normal(0, 6, y.shape) + rng.normal(0, 20, (192, 1)),
+        "step": np.where(x + 0.3 * y > 130, 140.0, 80.0) + rng.normal(0, 20, y.shape),
+    }[kind]
+    with pytest.raises(EverhartError, match=r"No particles|wholly"):
+        particles(image, unit="px")
+
+
+def test_few_small_particles_in_noise_are_not_of_one_kind() -> None:
+    # Their class has less of the variance than the classes of noise alone.
+    found = particles(balls(BALLS[3:], sigma=20.0, shape=(256, 320)), unit="px", polarity="bright")
+    assert len(found.table) == 1
+    assert abs(found.table["diameter_px"][0] - 14) < 1.5
+
+
 def test_wrong_calls_say_so() -> None:
     image = balls()
     with pytest.raises(UsageError, match="pixel size"):

@@ -22,6 +22,8 @@ _SMOOTHING_PX = (1.0, 1.5, 2.0, 3.0, 4.0)
 _CLEAR = 7.0  # distance of the classes, in standard deviations of the smoothed noise
 _Z = 4.5  # of a pixel over the background
 _Z_PEAK = 7.0  # of a particle's brightest pixel
+_APART = 0.73  # of the variance between Otsu's classes; 0.64 in blurred noise, up to 0.7 in a step
+_STEEP = 2.4  # of gradients at borders, over those of all; 1.3 in blurred noise, 1.75 in stripes
 _NECK = 0.82  # of the smaller inscribed radius: a wider one is no neck
 _CONVEX = 0.975
 _RIPPLE_PX = 1.6  # of the border, which is no neck
@@ -117,7 +119,7 @@ def segment(values: Image, noise: NoiseEstimate, smallest_px: float) -> Regions:
     Raises
     ------
     EverhartError
-        If nothing stands out of the noise.
+        If nothing stands out of the noise, or particles and background are not two kinds.
     """
     values = values - _plane(values)
     slight = _blurred(values, 2.0)
@@ -180,7 +182,33 @@ def segment(values: Image, noise: NoiseEstimate, smallest_px: float) -> Regions:
     small = sizes < 0.25 * np.pi * smallest_px**2
     small[0] = False
     labels[small[labels]] = 0
+    _check_two_kinds(smooth, labels)
     return Regions(labels, smooth, background, size, left, contrast)
+
+
+def _check_two_kinds(smooth: Image, labels: Labels) -> None:
+    """Refuse grey levels of one kind: the hills of blurred noise, stripes of rows, or one step.
+
+    Two kinds have most of the variance between Otsu's classes. Sparse or faint particles have less
+    of it, but their borders are edges: in noise a gradient does not know of the level.
+    """
+    bright = smooth > _otsu(smooth)
+    share = float(bright.mean())
+    apart = float(smooth[bright].mean()) - float(smooth[~bright].mean()) if 0 < share < 1 else 0.0
+    if share * (1 - share) * apart**2 > _APART * float(smooth.var()):
+        return
+    inside = (labels > 0).astype(np.uint8)
+    near = np.ones((3, 3), np.uint8)
+    border = cv2.dilate(inside, near) != cv2.erode(inside, near)
+    gradient = np.hypot(*np.gradient(smooth))
+    steep = float(np.median(gradient[border])) if border.any() else 0.0
+    if steep > _STEEP * float(np.median(gradient)):
+        return
+    raise EverhartError(
+        "No particles were found: the grey levels are of one kind, as in blurred noise, offsets of "
+        "rows or a single step, and not of particles and a background; give an image with more "
+        "contrast, or labels."
+    )
 
 
 def _white_noise(values: Image, bright: Mask, noise: NoiseEstimate) -> float:
