@@ -176,6 +176,12 @@ def test_offsets_of_rows_are_no_layers(seed: int) -> None:
             layers(turned, unit="px")
 
 
+def test_layers_of_which_half_is_white_are_refused() -> None:
+    image = np.clip(3.0 * film(sigma=5.0, thickness=50.0), 0, 255).astype(np.uint8)
+    with pytest.raises(EverhartError, match="are saturated"):
+        layers(image, unit="px")
+
+
 def test_a_stack_with_offsets_of_rows_is_still_one() -> None:
     rng = np.random.default_rng(0)
     found = layers(film(sigma=5.0) + rng.normal(0, 3, (120, 1)), unit="px")

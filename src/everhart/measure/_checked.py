@@ -30,7 +30,7 @@ def checked_image(image: Any, what: str, smallest: int) -> NDArray[Any]:
     return pixels
 
 
-def refuse_saturated(pixels: NDArray[Any], what: str) -> float:
+def refuse_saturated(pixels: NDArray[Any], what: str, most_white: float = _CLIPPED) -> float:
     """Refuse an image of one grey level, or that is mostly saturated; return how much is.
 
     Only whole grey levels saturate; a float image may have a background without noise.
@@ -44,7 +44,7 @@ def refuse_saturated(pixels: NDArray[Any], what: str) -> float:
     if pixels.dtype.kind not in "ui":
         return 0.0
     dark, white, _ = clipping(pixels)
-    if dark + white > _CLIPPED:
+    if dark + white > _CLIPPED or white > most_white:
         raise EverhartError(
             f"{100 * (dark + white):.0f} % of the pixels are saturated: edges are not where they "
             "seem; take the image with less gain, or give labels=True if it is a label image."

@@ -27,6 +27,7 @@ Float = NDArray[np.float64]
 _SMALLEST = 48
 _COVERAGE = 0.8
 _LABELS = 200
+_WHITE = 0.3  # saturated pixels, as of lines; a black vacuum may take more
 _FAINTEST = 0.05  # step of an interface, of the largest
 _STRONG = 0.3  # likewise; an interface is not merely left out for its gaps
 _CURVED = 0.5  # of the layers' own spacing
@@ -126,7 +127,7 @@ def layers(
 def _from_image(
     values: NDArray[np.float32], direction: str, pixels: NDArray[Any]
 ) -> tuple[_Interfaces, bool]:
-    refuse_saturated(pixels, "layers")
+    refuse_saturated(pixels, "layers", _WHITE)
     slopes = {
         vertical: find_slope(np.ascontiguousarray(values.T) if vertical else values)
         for vertical in (False, True)
