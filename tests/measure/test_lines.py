@@ -88,6 +88,21 @@ def test_the_dose_does_not_change_the_unbiased_roughness(dose: float) -> None:
         assert s["ler_3sigma_nm"] > 3.8
 
 
+@pytest.mark.parametrize("degrees", [0.0, 3.0])
+def test_straight_lines_with_noise_have_no_roughness(degrees: float) -> None:
+    y, x = np.mgrid[:300, :360]
+    across = x * np.cos(np.radians(degrees)) - y * np.sin(np.radians(degrees))
+    straight = 100 + 40 * (1 - np.tanh((np.abs(across % 40 - 20) - 10) / 1.2))
+    for seed in range(4):
+        noise = np.random.default_rng(seed).normal(0, 12, x.shape)
+        s = lines(eh.Micrograph(straight + noise, 1.0)).summary
+        assert s["ler_3sigma_nm"] > 0.8
+        for key in ("ler", "lwr"):
+            value, sd = (s[f"{key}_3sigma_unbiased{end}_nm"] for end in ("", "_sd"))
+            assert value <= 2.1 * sd
+            assert 0 < sd < 0.8
+
+
 def test_jitter_and_offset_of_rows_are_not_the_lines() -> None:
     what = scene(5, (800, 700), sigma_nm=1.0, correlation_length_nm=20.0, hurst=0.75)
     still = lines(exposed(what, 100)).summary

@@ -145,6 +145,22 @@ def test_noise_alone_is_no_roughness() -> None:
     assert found.sigma.value < 3 * found.sigma.sd
 
 
+@pytest.mark.parametrize(("edges", "rows"), [(16, 300), (40, 1000), (8, 100)])
+def test_noise_is_not_taken_for_roughness_shorter_than_a_row(edges: int, rows: int) -> None:
+    off, largest = [], 0.0
+    for seed in range(12):
+        noise = np.random.default_rng(seed).normal(0, 0.3, (edges, rows))
+        found = fit_roughness(noise, 1.0, pairs=True, common=True)
+        off.append(found.sigma.value / found.sigma.sd)
+        largest = max(largest, found.sigma.sd)
+        one = found.of_one(0.09)[1]
+        assert one.value < 2.5 * one.sd
+    # Two deviations: 95 % of the runs.
+    assert np.sum(np.array(off) > 2) <= 1, off
+    assert max(off) < 3.5
+    assert largest < 0.3
+
+
 @settings(max_examples=10, deadline=None)
 @given(st.floats(-1e3, 1e3), st.floats(-0.1, 0.1), st.floats(0.1, 10))
 def test_place_tilt_and_unit_do_not_matter(shift: float, slope: float, scale: float) -> None:

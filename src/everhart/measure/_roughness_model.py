@@ -14,6 +14,7 @@ __all__ = ["Model", "Spectrum", "bins_summed", "fit", "uncertainty"]
 Float = NDArray[np.float64]
 
 _HURST = (0.1, 2.0)
+_SHORTEST = 1.0  # correlation length in rows; what is shorter looks like the noise of rows
 _QUIET = 1e-7  # smallest noise variance that is looked for, of the whole variance
 _BLUR = (-0.1, 3.0)  # squared rows
 # What is thought likely before anything is seen. It counts where noise hides the rest.
@@ -133,7 +134,13 @@ def fit(spectrum: Spectrum, model: Model) -> Float:
     n, dy = model.tapers.n, model.dy
     total = spectrum.variance
     high = float(np.median(psd[-max(len(psd) // 8, 4) :]) / dy)
-    low = [np.log(total * 1e-4), np.log(0.2 * dy), _HURST[0], np.log(total * _QUIET), _BLUR[0]]
+    low = [
+        np.log(total * 1e-4),
+        np.log(_SHORTEST * dy),
+        _HURST[0],
+        np.log(total * _QUIET),
+        _BLUR[0],
+    ]
     top = [np.log(total * 50), np.log(0.5 * n * dy), _HURST[1], np.log(total * 2), _BLUR[1]]
 
     prior = np.sqrt(_prior(spectrum.edges))

@@ -111,9 +111,10 @@ def fit_roughness(
     straight line. The unbiased variance is the measured one less that of the floor [3]_, both put
     right for what the straight line took. The fit allows for blur along the edge, as by the probe:
     correlation length and Hurst exponent are without it where noise is weak enough to see it;
-    sigma is that of the edges as they are imaged. Standard deviations are those of that estimator
+    sigma is that of the edges as they are imaged. Roughness with a correlation length below one row
+    looks like noise, and is taken for it. Standard deviations are those of that estimator
     (Fisher information and the covariance of the windowed spectrum) for as many independent edges
-    as there are.
+    as there are. Where noise alone explains the spectrum, that of sigma reaches to 0 within two.
 
     Parameters
     ----------
@@ -200,17 +201,18 @@ def _measured(spectrum: Spectrum, model: Model) -> Roughness:
 
     together = model.tapers.bin_correlation
     covariance, influence = uncertainty(slopes, together, spectrum.edges)
-    if covariance[3, 3] > spectrum.edges:
-        # No noise is seen. It cannot be below zero, so that not knowing it costs little.
-        slopes[3] = 0
-        covariance, influence = uncertainty(slopes, together, spectrum.edges)
     # The variance is the sum over the spectrum (both signs of the frequency); the floor goes off.
     share = 2 * expected / (model.tapers.n * model.dy)
     if model.tapers.n % 2 == 0:
         share[-1] /= 2
-    on_variance = (share - noise_variance * noise_kept * influence[3]) / kept
-    variance_sd = _spread(on_variance, together, spectrum.edges)
+    on_noise = noise_variance * noise_kept * influence[3]
+    # All of what was measured may be noise, but no more.
+    most = spectrum.variance / kept
+    variance_sd = min(_spread((share - on_noise) / kept, together, spectrum.edges), most)
+    # Curvature says nothing of the limit where there is no roughness: the likelihood does.
+    variance_sd = max(variance_sd, unbiased / _seen(spectrum, model, expected))
     total_sd = _spread(share, together, spectrum.edges)
+    free_sd = _free_sd(share, on_noise, together, spectrum.edges) / kept
     sd = np.sqrt(np.maximum(np.diag(covariance), 0) / spectrum.edges)
     biased, sigma = float(np.sqrt(spectrum.total_variance)), float(np.sqrt(unbiased))
     n = model.tapers.n
@@ -235,18 +237,43 @@ def _measured(spectrum: Spectrum, model: Model) -> Roughness:
         noise_kept=noise_kept,
         mean_sd=float(np.sqrt(max(mean_variance, 0))),
         total_sd=_spread(share, together, 1.0),
-        free_sd=_spread(share / kept, together, 1.0),
+        free_sd=max(min(free_sd, most), variance_sd),
         together=spectrum.together,
         edges=spectrum.edges,
         misfit=float(np.mean((ratio[inner] - 1) ** 2) / usual),
     )
 
 
+def _seen(spectrum: Spectrum, model: Model, expected: Float) -> float:
+    """Return by how many deviations the spectrum with roughness is better than noise alone.
+
+    The root of twice the gain in log likelihood, less what a length and an exponent gain from
+    noise; at least 1.
+    """
+    noise = model.floor * float(np.mean(spectrum.psd / model.floor))
+
+    def misses(what: Float) -> float:
+        return float(np.sum(np.log(what) + spectrum.psd / what))
+
+    gain = 2 * spectrum.edges * (misses(noise) - misses(expected))
+    return float(np.sqrt(max(gain - 2, 1.0)))
+
+
 def _root_sd(root: float, variance_sd: float) -> float:
-    """Return the deviation of a root; of a variance below its own error, the root of that."""
-    if root**2 > variance_sd:
-        return variance_sd / (2 * root)
-    return float(np.sqrt(variance_sd)) / 2
+    """Return the deviation of a root: half of what two deviations less of its square take off.
+
+    So a root is within two deviations of 0 where its square is. From there on it soon is the
+    usual ``variance_sd / (2 root)``; a square of 0 gives the root that 2 deviations more have.
+    """
+    lower = max(root**2 - 2 * variance_sd, 0.0)
+    upper = max(root**2, 2 * variance_sd)
+    return float(np.sqrt(upper) - np.sqrt(lower)) / 2
+
+
+def _free_sd(share: Float, on_noise: Float, together: Float, edges: float) -> float:
+    """Return the deviation of one edge's variance without the noise, which all edges tell of."""
+    own, others = share - on_noise / edges, on_noise / edges * np.sqrt(max(edges - 1, 0.0))
+    return float(np.hypot(_spread(own, together, 1.0), _spread(others, together, 1.0)))
 
 
 def _spread(weights: Float, together: Float, edges: float) -> float:
