@@ -111,10 +111,6 @@ class Condition:
     mask: Tensor | None = None
     augmentation: Tensor | None = None
 
-    def without_label(self) -> Condition:
-        """Return the same with the label left open."""
-        return Condition(None, self.position, self.mask, self.augmentation)
-
 
 class DiffusionUNet(nn.Module):
     """Residual U-Net with time embedding and self-attention.
