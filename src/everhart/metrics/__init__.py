@@ -32,6 +32,13 @@ from everhart.metrics.no_reference import (
 )
 from everhart.metrics.phase_congruency import phase_congruency
 from everhart.metrics.quality_index import uiq
+from everhart.metrics.segmentation import (
+    adjusted_rand_index,
+    boundary_match,
+    class_scores,
+    instance_match,
+    matched_clusters,
+)
 from everhart.metrics.structural import ms_ssim, ms_ssim_scales, ssim
 
 __all__ = [
@@ -39,8 +46,11 @@ __all__ = [
     "LeftOutTarget",
     "RankedMethod",
     "SecondFrameError",
+    "adjusted_rand_index",
     "affine_match",
     "affine_psnr",
+    "boundary_match",
+    "class_scores",
     "cnr",
     "contrast_regions",
     "edge_figure_of_merit",
@@ -49,8 +59,10 @@ __all__ = [
     "fsim",
     "fsim_binning",
     "gmsd",
+    "instance_match",
     "left_out_error",
     "left_out_target",
+    "matched_clusters",
     "ms_ssim",
     "ms_ssim_scales",
     "mse",
