@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from everhart.io import open_frames, read, write
 from everhart.io.limits import Limits
@@ -15,6 +15,9 @@ from everhart.micrograph import Micrograph, __version__
 from everhart.operations import Outcome, Run, get_operation
 from everhart.operations.measurements import PREFIX
 from everhart.service.tasks import named, pixels_sha256
+
+if TYPE_CHECKING:
+    from everhart.measure.result import Measurement
 
 __all__ = ["SERIES", "run_operation"]
 
@@ -117,7 +120,24 @@ def _measured(
         files[f"{name}.csv"] = _of_type("text/csv")
     write_overlay(images[0], outcome.measurements[0], out / "overlay.png")
     files["overlay.png"] = _of_type("image/png")
+    # What the picture shows, for clients that draw it themselves.
+    (out / "outlines.json").write_text(_outlines(outcome.measurements[0]), "utf-8")
+    files["outlines.json"] = _of_type("application/json")
     return _answer(files, outcome, [])
+
+
+def _outlines(found: Measurement) -> str:
+    """Return outlines as JSON, with points to a thousandth of a pixel."""
+    plain_ones = [
+        {
+            "points": [[round(float(y), 3), round(float(x), 3)] for y, x in outline.points],
+            "label": outline.label,
+            "kind": outline.kind,
+            "closed": outline.closed,
+        }
+        for outline in found.outlines
+    ]
+    return json.dumps(plain_ones)
 
 
 def _of_type(media_type: str, pixels: str | None = None) -> dict[str, Any]:

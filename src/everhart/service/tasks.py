@@ -55,6 +55,35 @@ def preview(
     return {"height": picture.shape[0], "width": picture.shape[1]}
 
 
+def load(
+    path: str,
+    limits: dict[str, Any],
+    frame: int,
+    output: str,
+    pixel_size_nm: float | None = None,
+) -> dict[str, Any]:
+    """Decode a frame for a program that shows it: its pixels go to an NPY file.
+
+    Returns
+    -------
+    dict
+        Number of frames, calibration, rows of the data bar, metadata and history.
+    """
+    import numpy as np
+
+    wanted = Limits(**limits)
+    with open_frames([Path(path)], pixel_size_nm=pixel_size_nm, limits=wanted) as stack:
+        image = stack[frame]
+        np.save(output, image.pixels)
+        return {
+            "frames": stack.shape[0],
+            "pixel_size_nm": image.pixel_size_nm,
+            "data_bar_rows": image.data_bar_rows,
+            "metadata": plain(image.metadata),
+            "history": [plain(entry.to_dict()) for entry in stack.history],
+        }
+
+
 @contextmanager
 def named(files: Sequence[tuple[str, str]]) -> Iterator[list[Path]]:
     """Give objects the names that they were uploaded with, for what readers and tables say.
@@ -116,6 +145,7 @@ def pixels_sha256(pixels: Any) -> str:
 TASKS: Final[Mapping[str, Callable[..., dict[str, Any]]]] = {
     "inspect": inspect,
     "preview": preview,
+    "load": load,
     "models": models,
     "run": run,
 }
