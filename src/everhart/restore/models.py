@@ -12,7 +12,7 @@ from everhart.errors import FileFormatError, UsageError, unknown_name
 from everhart.restore.names import CLASSICAL, SHIPPED
 
 if TYPE_CHECKING:
-    from everhart.training.model_file import ModelHeader
+    from everhart.training.model_header import ModelHeader
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def model_paths() -> dict[str, Path]:
 
 def list_models() -> list[AvailableModel]:
     """Return all models with their cards; files that are no Everhart models are left out."""
-    from everhart.training.model_file import read_header
+    from everhart.training.model_header import read_header
 
     models = []
     for name, path in model_paths().items():

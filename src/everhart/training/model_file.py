@@ -1,58 +1,37 @@
 """The model file: one ``.safetensors`` with a header that says what it is.
 
-Weights and nothing else are read; nothing is ever unpickled. The header's ``everhart`` entry is
-JSON with the kind, the architecture's config, the normalisation and the card.
+Weights and nothing else are read; nothing is ever unpickled.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from everhart.errors import FileFormatError, UsageError
+from everhart.errors import UsageError
 from everhart.io.atomic import write_bytes
+from everhart.training.model_header import (
+    FORMAT_VERSION,
+    ModelCard,
+    ModelHeader,
+    read_header,
+    read_model_bytes,
+)
 
-FORMAT_VERSION = 1
-
-
-class ModelCard(BaseModel):
-    """What a user should know of a model before trusting it."""
-
-    # JSON has no infinity; null in its place would be no number when it is read back.
-    model_config = ConfigDict(extra="allow", ser_json_inf_nan="strings")
-
-    name: str = Field(description="short name")
-    summary: str = Field("", description="what it is for, in a sentence")
-    recipe: str = Field("", description="training recipe")
-    training_data: str = Field("", description="what it was trained on, with citations")
-    data_sha256: str = Field("", description="hash of the training images")
-    seed: int | None = Field(None, description="seed of the run")
-    metrics: dict[str, float] = Field(default_factory=dict, description="measured figures")
-    licence: str = Field("", description="licence of the weights")
-    limits: str = Field("", description="where it should not be trusted")
-    everhart_version: str = Field("", description="version that trained it")
-
-
-class ModelHeader(BaseModel):
-    """Everything about a model but its weights."""
-
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
-
-    format_version: int = FORMAT_VERSION
-    kind: str = Field(description="what it does, such as 'denoiser'")
-    architecture: str = Field(description="name of the network class")
-    config: dict[str, Any] = Field(description="config of the network")
-    normalisation: dict[str, Any] = Field(default_factory=dict)
-    inference: dict[str, Any] = Field(
-        default_factory=dict, description="what is done at use beside running the network once"
-    )
-    card: ModelCard
+__all__ = [
+    "FORMAT_VERSION",
+    "LoadedModel",
+    "ModelCard",
+    "ModelHeader",
+    "load_model",
+    "read_header",
+    "save_model",
+]
 
 
 class LoadedModel(BaseModel):
@@ -109,46 +88,6 @@ def save_model(
     return target
 
 
-def read_header(path: Path | str) -> ModelHeader:
-    """Read the header of a model file, not its weights.
-
-    Raises
-    ------
-    UsageError
-        If there is no such file.
-    FileFormatError
-        If it is no Everhart model file.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    path = Path(path)
-    if not path.is_file():
-        raise UsageError(
-            f"There is no model file {path}: give a .safetensors file or a model's name."
-        )
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise FileFormatError(
-            f"{path} is no model file ({error}): give a .safetensors file written by Everhart."
-        ) from None
-    try:
-        said = json.loads(metadata["everhart"])
-        version = said.get("format_version", FORMAT_VERSION)
-        if isinstance(version, int) and version > FORMAT_VERSION:  # its fields may be others
-            raise FileFormatError(
-                f"{path} is a model file of format {version} and this Everhart reads up to "
-                f"{FORMAT_VERSION}: update everhart."
-            )
-        return ModelHeader.model_validate(said)
-    except (KeyError, AttributeError, json.JSONDecodeError, ValidationError):
-        raise FileFormatError(
-            f"{path} holds weights without an Everhart header: give a model that "
-            "`everhart train` wrote."
-        ) from None
-
-
 def load_model(path: Path | str, kind: str) -> LoadedModel:
     """Read a model file and check what kind it is.
 
@@ -173,12 +112,6 @@ def load_model(path: Path | str, kind: str) -> LoadedModel:
     """
     from safetensors.torch import load
 
-    header = read_header(path)
-    if header.kind != kind:
-        raise UsageError(
-            f"{path} is a model of the kind {header.kind!r}, and a {kind!r} is needed here: choose "
-            "another model (`everhart models` lists them)."
-        )
-    data = Path(path).read_bytes()
+    header, data = read_model_bytes(path, kind)
     weights = {name: tensor.float() for name, tensor in load(data).items()}
     return LoadedModel(header=header, weights=weights, sha256=hashlib.sha256(data).hexdigest())
