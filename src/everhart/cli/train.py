@@ -41,6 +41,7 @@ def train(
       everhart train denoiser.yaml -o run --resume
       everhart train generator.yaml -o run
       everhart train classifier.yaml -o run
+      everhart train segmentation.yaml -o run
     """
     if not config.is_file():
         what = "is no file" if config.exists() else "does not exist"
@@ -67,7 +68,9 @@ def _trainer(config: Path) -> Callable[..., Path]:
         from everhart.synthesize.train import train as trainer
     elif task == "noisy-classifier":
         from everhart.synthesize.classifier_training import train as trainer
+    elif task == "segment":
+        from everhart.segment.train import train as trainer
     else:
-        tasks = ("denoise", "diffusion", "noisy-classifier")
+        tasks = ("denoise", "diffusion", "noisy-classifier", "segment")
         raise unknown_name(f"task in {config}", str(task), tasks)
     return trainer

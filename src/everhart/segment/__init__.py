@@ -1,0 +1,1 @@
+"""Segmentation with few labels: networks that start from denoisers, features of generators."""

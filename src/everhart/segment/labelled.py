@@ -1,0 +1,289 @@
+"""Labelled fields: images with the class of every pixel, and which of them judge the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from everhart.errors import UsageError
+from everhart.nn.segmentation_losses import IGNORE
+from everhart.restore.normalise import GreyScale, fill_non_finite
+from everhart.restore.source_base import Image, hash_of
+from everhart.segment.config import LabelledConfig, SegmentConfig, SelectionConfig
+from everhart.segment.resample import factors, resized, resized_labels
+
+__all__ = ["Field", "Fields", "class_numbers", "load_fields", "rims", "seen", "split"]
+
+Labels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of view.
+
+    Parameters
+    ----------
+    name
+        Name of the image's file without suffix.
+    pixels
+        What the network sees, ``(H, W)``.
+    classes
+        Number of the class of every pixel; :data:`everhart.nn.segmentation_losses.IGNORE` where it
+        does not count.
+    """
+
+    name: str
+    pixels: Image
+    classes: Labels
+
+
+@dataclass(frozen=True)
+class Fields:
+    """The fields to learn from and those to judge by."""
+
+    train: tuple[Field, ...]
+    validation: tuple[Field, ...]
+
+    @property
+    def sha256(self) -> str:
+        """Hash of what is learned from."""
+        return hash_of(part for f in self.train for part in (f.pixels, f.classes))  # type: ignore[misc]
+
+
+def load_fields(config: SegmentConfig) -> Fields:
+    """Read and split the fields of a config.
+
+    Raises
+    ------
+    UsageError
+        If a folder is missing, images and labels do not fit, a label value has no class, or
+        nothing is left to learn from.
+    """
+    pairs = _pairs(config.data)
+    names = [image.stem for image, _ in pairs]
+    learned, judged = split(names, config.train, config.validation, config.gap or 0)
+
+    def load(places: Sequence[int]) -> tuple[Field, ...]:
+        return tuple(_load(*pairs[place], config) for place in places)
+
+    fields = Fields(load(learned), load(judged))
+    _check_crop(fields.train + fields.validation, config.crop_px)
+    return fields
+
+
+def split(
+    names: Sequence[str],
+    train: SelectionConfig | None,
+    validation: SelectionConfig | None,
+    gap: int,
+) -> tuple[list[int], list[int]]:
+    """Say which fields are learned from, and which judge.
+
+    Parameters
+    ----------
+    names
+        Names of all fields, in their order.
+    train, validation
+        The selections; without `train` all fields are taken that are more than `gap` away from
+        those of the validation.
+    gap
+        Neighbours on either side of a validation field that are not learned from.
+
+    Returns
+    -------
+    train, validation : list of int
+        Places in the order.
+
+    Raises
+    ------
+    UsageError
+        If a selection holds nothing, or fields to learn from lie in the gap.
+
+    Examples
+    --------
+    >>> middle = SelectionConfig(blocks=[(4, 5)])
+    >>> split(list("abcdefghij"), None, middle, gap=2)
+    ([0, 1, 8, 9], [4, 5])
+    """
+    judged = [] if validation is None else _selected(names, validation, "validation")
+    barred = {place + step for place in judged for step in range(-gap, gap + 1)}
+    if train is None:
+        learned = [place for place in range(len(names)) if place not in barred]
+    else:
+        learned = _selected(names, train, "train")
+        if both := sorted(barred.intersection(learned)):
+            raise UsageError(
+                f"The field {names[both[0]]!r} is to be learned from and is one of the validation, "
+                f"or within the gap of {gap} beside one: choose others, or a smaller gap if "
+                "neighbours are not alike."
+            )
+    if not learned:
+        raise UsageError(
+            f"Of {len(names)} fields none is left to learn from: give a smaller validation or gap."
+        )
+    return learned, judged
+
+
+def class_numbers(labels: NDArray[Any], config: SegmentConfig, name: str) -> Labels:
+    """Return the numbers of the classes of a label image.
+
+    Raises
+    ------
+    UsageError
+        If a value has no class.
+    """
+    out = np.full(labels.shape, IGNORE, np.uint8)
+    known = np.isin(labels, config.ignored())
+    rest: int | None = None
+    for number, (given, values) in enumerate(
+        zip(config.classes.values(), config.values().values(), strict=True)
+    ):
+        if given == "rest":
+            rest = number
+            continue
+        there = np.isin(labels, values)
+        out[there] = number
+        known |= there
+    if rest is not None:
+        out[~known] = rest
+    elif not known.all():
+        value = labels[~known].flat[0]
+        raise UsageError(
+            f"{name} has the label value {value}, which no class has: add it to classes or to "
+            "ignore, or give one class `rest`."
+        )
+    return out
+
+
+def rims(objects: NDArray[Any], width_px: int) -> Labels:
+    """Return background 0, inside 1 and rim 2 of objects.
+
+    Parameters
+    ----------
+    objects
+        One value an object, 0 for background.
+    width_px
+        Width of a rim; less in objects of which nothing else would be left.
+
+    Returns
+    -------
+    ndarray of uint8
+        Of the same shape.
+    """
+    import cv2
+    from scipy.ndimage import find_objects
+
+    out = np.zeros(objects.shape, np.uint8)
+    _, numbers = np.unique(objects, return_inverse=True)
+    numbers = numbers.reshape(objects.shape) + (0 if (objects == 0).any() else 1)
+    for number, box in enumerate(find_objects(numbers), 1):
+        own = numbers[box] == number
+        # Where the image ends, the object may go on: no rim.
+        pads = [
+            (int(s.start > 0), int(s.stop < n)) for s, n in zip(box, objects.shape, strict=True)
+        ]
+        depth = cv2.distanceTransform(
+            np.pad(own, pads).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
+        )
+        depth = depth[pads[0][0] :, pads[1][0] :][: own.shape[0], : own.shape[1]]
+        least = min(float(width_px), 0.6 * float(depth[own].max()))
+        out[box][own] = np.where(depth[own] > least, 1, 2)
+    return out
+
+
+def seen(pixels: NDArray[Any], name: str) -> Image:
+    """Return an image as networks see it, with mean 0 and deviation 1.
+
+    Raises
+    ------
+    UsageError
+        If it is constant.
+    """
+    filled = fill_non_finite(pixels)
+    scale = GreyScale.of(filled)
+    if scale.deviation == 0:
+        raise UsageError(f"{name} is constant: take it out of the images.")
+    return scale.normalise(filled)
+
+
+def _load(image_file: Path, label_file: Path, config: SegmentConfig) -> Field:
+    from everhart.io import read
+
+    image = read(image_file, pixel_size_nm=config.data.pixel_size_nm)
+    labels = read(label_file).pixels
+    pixels = image.field_of_view
+    if (
+        pixels.ndim != 2
+        or labels.shape[-1:] != pixels.shape[-1:]
+        or (labels.shape not in (pixels.shape, image.shape))
+    ):
+        raise UsageError(
+            f"{image_file.name} has the shape {pixels.shape} and its labels {label_file.name} "
+            f"{labels.shape}: give single images with labels of the same shape."
+        )
+    labels = labels[: pixels.shape[0]]
+    values = seen(pixels, image_file.name)
+    by = (config.scale, config.scale)
+    if config.common_pixel_size_nm is not None:
+        by = factors(image.pixel_size_nm, config.common_pixel_size_nm, image_file.name)
+    values, labels = resized(values, by), resized_labels(labels, by)
+    classes = (
+        rims(labels, config.border_px)
+        if config.border_px
+        else class_numbers(labels, config, label_file.name)
+    )
+    return Field(image_file.stem, values, classes)
+
+
+def _pairs(config: LabelledConfig) -> list[tuple[Path, Path]]:
+    images, labels = config.matches(config.images), config.matches(config.labels)
+    given = f"images = {config.images!r} and labels = {config.labels!r}"
+    if not images:
+        raise UsageError(f"{config.path}: no image matches with {given}; correct the patterns.")
+    if config.pairing == "order":
+        if len(images) != len(labels):
+            raise UsageError(
+                f"{config.path}: {len(images)} images and {len(labels)} label images match with "
+                f"{given}; with pairing: order there is one for each."
+            )
+        return list(zip(sorted(images.values()), sorted(labels.values()), strict=True))
+    if alone := sorted(images.keys() - labels.keys()):
+        raise UsageError(
+            f"{config.path}: {images[alone[0]].name} has no label image with {given}; the * must "
+            "stand for the same text in both, or give pairing: order."
+        )
+    return [(images[key], labels[key]) for key in sorted(images)]
+
+
+def _selected(names: Sequence[str], selection: SelectionConfig, what: str) -> list[int]:
+    found: set[int] = set()
+    for first, last in selection.blocks:
+        if last >= len(names):
+            raise UsageError(
+                f"The block [{first}, {last}] of {what} was given and there are {len(names)} "
+                f"fields, 0 to {len(names) - 1}: give places of those."
+            )
+        found.update(range(first, last + 1))
+    for pattern in selection.fields:
+        matching = [n for n, name in enumerate(names) if fnmatchcase(name, pattern)]
+        if not matching:
+            raise UsageError(
+                f"No field matches {pattern!r} of {what}: names are such as {names[0]!r}."
+            )
+        found.update(matching)
+    return sorted(found)
+
+
+def _check_crop(fields: Sequence[Field], crop_px: int) -> None:
+    smallest = min(min(f.pixels.shape) for f in fields)
+    if smallest < crop_px:
+        raise UsageError(
+            f"The smallest image is {smallest} pixels wide or high, as it is learned from, and crop_px "
+            f"is {crop_px}: lower crop_px or leave small images out."
+        )

@@ -1,0 +1,194 @@
+"""A trained segmentation: label images of any size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from everhart.errors import FileFormatError, UsageError
+from everhart.micrograph import Array
+from everhart.nn.hardware import resolve_device, use_bf16
+from everhart.nn.unet import UNetConfig
+from everhart.restore.normalise import GreyScale, fill_non_finite
+from everhart.restore.tiling import plan_tiles
+from everhart.segment.network import ARCHITECTURE, KIND, SegmentationUNet
+from everhart.segment.objects import separated
+from everhart.segment.resample import factors, resized, smoothly_resized
+from everhart.training.model_file import ModelHeader, load_model
+
+__all__ = ["Segmented", "Segmenter"]
+
+BORDER = 16
+"""Pixels by which an image is continued by reflection before the network sees it."""
+
+DEFAULT_MEMORY_MB = 350.0
+"""Cap for the activations of one tile."""
+
+_OUTLIER = 20.0
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """What became of one image.
+
+    Parameters
+    ----------
+    classes
+        Number of the class of every pixel, ``(H, W)``, in the order of the model's classes.
+    objects
+        One number an object, 0 for background; None where they were not asked for.
+    """
+
+    classes: NDArray[np.uint8]
+    objects: NDArray[np.int32] | None = None
+
+
+class Segmenter:
+    """A trained network that segments images of any size, dtype and grey range.
+
+    Parameters
+    ----------
+    network
+        The trained network.
+    header
+        Header of its model file.
+    sha256
+        Hash of the model file.
+    device
+        ``"auto"``, ``"cpu"`` or ``"cuda"``.
+    precision
+        ``"auto"``, ``"fp32"`` or ``"bf16"``; see :func:`everhart.nn.hardware.use_bf16`.
+    """
+
+    def __init__(
+        self,
+        network: SegmentationUNet,
+        header: ModelHeader,
+        sha256: str,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+    ) -> None:
+        self.device = resolve_device(device)
+        self.bf16 = use_bf16(precision, self.device)
+        self.network = network.to(self.device).eval()
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.header, self.sha256 = header, sha256
+        said = header.inference
+        self.classes: tuple[str, ...] = tuple(said["classes"])
+        self.rims = bool(said["rims"])
+        self.pixel_size_nm: float | None = said["pixel_size_nm"]
+        self.scale = float(said["scale"])
+
+    @classmethod
+    def load(cls, path: Path | str, *, device: str = "auto", precision: str = "auto") -> Self:
+        """Load a model file.
+
+        Raises
+        ------
+        UsageError
+            If there is no such file, or it is a model of another kind.
+        FileFormatError
+            If it is no model file, or its weights do not fit its header.
+        """
+        loaded = load_model(path, KIND)
+        if loaded.header.architecture != ARCHITECTURE:
+            raise FileFormatError(
+                f"{path} has the architecture {loaded.header.architecture!r} and this Everhart "
+                f"knows {ARCHITECTURE!r}: update everhart."
+            )
+        try:
+            network = SegmentationUNet(UNetConfig.model_validate(loaded.header.config))
+            network.load_state_dict(loaded.weights)
+            return cls(network, loaded.header, loaded.sha256, device=device, precision=precision)
+        except (KeyError, ValueError, RuntimeError):
+            raise FileFormatError(
+                f"{path} is damaged: its weights do not fit its header; copy or train it anew."
+            ) from None
+
+    def segment(
+        self,
+        pixels: Array,
+        *,
+        pixel_size_nm: tuple[float, float] | None = None,
+        objects: bool = False,
+        memory_mb: float = DEFAULT_MEMORY_MB,
+        tile_px: int | None = None,
+    ) -> Segmented:
+        """Segment one image.
+
+        Parameters
+        ----------
+        pixels
+            Image ``(H, W)`` of any real dtype.
+        pixel_size_nm
+            Its pixel size ``(y, x)`` in nm; a model that was trained at one pixel size needs it.
+        objects
+            Whether to tell single objects apart, too: all that is not of the first class.
+        memory_mb
+            Cap for the network's activations; it sets the tile size.
+        tile_px
+            Largest edge of a tile's window, instead of `memory_mb`.
+
+        Returns
+        -------
+        Segmented
+            Labels of the same shape.
+
+        Raises
+        ------
+        UsageError
+            If it is no single image, is constant, or has no pixel size where one is needed.
+        """
+        if pixels.ndim != 2:
+            raise UsageError(f"An image of shape {pixels.shape} was given: give (height, width).")
+        filled = fill_non_finite(pixels)
+        scale = GreyScale.of(filled)
+        if scale.deviation == 0:
+            raise UsageError("A constant image was given: there is nothing to tell apart in it.")
+        normalised = np.clip(scale.normalise(filled), -_OUTLIER, _OUTLIER)
+        shape = (normalised.shape[0], normalised.shape[1])
+        by = (self.scale, self.scale)
+        if self.pixel_size_nm is not None:
+            by = factors(pixel_size_nm, self.pixel_size_nm, "The image")
+        normalised = resized(normalised, by)
+        per_pixel = self.network.maps_per_pixel * (2 if self.bf16 else 4) + 12
+        limit = int(tile_px) ** 2 if tile_px else int(memory_mb * 2**20 / per_pixel)
+        found = self._run(normalised, limit)
+        found = smoothly_resized(found, shape)
+        classes = np.where(found == 2, np.uint8(1), found) if self.rims else found
+        if not objects:
+            return Segmented(classes)
+        return Segmented(classes, separated(found, rims=self.rims))
+
+    @torch.inference_mode()
+    def _run(self, image: NDArray[np.float32], max_window_pixels: int) -> NDArray[np.uint8]:
+        """Return the most likely class of every pixel, tile by tile."""
+        stride = self.network.config.stride
+        padding = [(BORDER, BORDER + -(n + 2 * BORDER) % stride) for n in image.shape]
+        mode = "reflect" if min(image.shape) > 1 else "edge"
+        padded = np.pad(image, padding, mode=mode)  # type: ignore[call-overload]
+        out = np.empty(padded.shape, np.uint8)
+        for tile in plan_tiles(
+            (padded.shape[0], padded.shape[1]),
+            halo=self.network.config.receptive_radius,
+            stride=stride,
+            max_window_pixels=max_window_pixels,
+        ):
+            window = torch.from_numpy(np.ascontiguousarray(padded[tile.window]))[None, None]
+            with torch.autocast(self.device, torch.bfloat16, enabled=self.bf16):
+                scores = self.network(window.to(self.device))
+            core = scores[0][(slice(None), *tile.keep)]
+            out[tile.core] = core.argmax(0).to(torch.uint8).cpu().numpy()
+        return np.ascontiguousarray(
+            out[BORDER : BORDER + image.shape[0], BORDER : BORDER + image.shape[1]]
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a label image's history says of the model."""
+        return {"model": self.header.card.name, "classes": list(self.classes)}
