@@ -66,18 +66,14 @@ def folder(tmp_path: Path, picture: Micrograph) -> Path:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of a few weights that were never trained."""
-    from everhart.restore.network import (
-        ARCHITECTURE,
-        KIND,
-        RestorationUNet,
-        RestorationUNetConfig,
-    )
+    from everhart.restore.architectures import RestorationUNet, config_for_header
+    from everhart.restore.network import KIND
+    from everhart.restore.unet_config import RestorationUNetConfig
     from everhart.training.model_file import ModelCard, ModelHeader, save_model
 
-    config = RestorationUNetConfig(widths=(4, 8))
+    network = RestorationUNet(RestorationUNetConfig(widths=(4, 8)))
+    architecture, config = config_for_header(network)
     card = ModelCard(name="tiny", summary="a model of the tests", licence="Apache-2.0")
-    header = ModelHeader(
-        kind=KIND, architecture=ARCHITECTURE, config=config.model_dump(mode="json"), card=card
-    )
+    header = ModelHeader(kind=KIND, architecture=architecture, config=config, card=card)
     path = tmp_path_factory.mktemp("models") / "tiny.safetensors"
-    return save_model(path, header, RestorationUNet(config).state_dict())
+    return save_model(path, header, network.state_dict())

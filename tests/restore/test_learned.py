@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 from everhart import Micrograph, UsageError, denoise
 from everhart.noise import estimate_noise
 from everhart.restore import make_denoiser
+from everhart.restore.architectures import RestorationUNet
 from everhart.restore.classical import denoise_classical
-from everhart.restore.network import LearnedDenoiser, RestorationUNet, RestorationUNetConfig
+from everhart.restore.engine_torch import TorchEngine
+from everhart.restore.network import LearnedDenoiser
+from everhart.restore.unet_config import RestorationUNetConfig
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,7 @@ def shipped() -> object:
 def test_tiled_equals_untiled(
     random_network: RestorationUNet, height: int, width: int, tile_px: int, seed: int
 ) -> None:
-    denoiser = LearnedDenoiser(random_network, device="cpu", precision="fp32")
+    denoiser = LearnedDenoiser(TorchEngine(random_network, device="cpu", precision="fp32"))
     image = np.random.default_rng(seed).normal(size=(height, width)).astype(np.float32)
     whole = denoiser.denoise(image, tile_px=10_000)
     tiled = denoiser.denoise(image, tile_px=tile_px)

@@ -19,15 +19,16 @@ from everhart.restore.architectures import (
     RestorationN2NUNet,
     RestorationN2NUNetConfig,
     RestorationUNet,
-    RestorationUNetConfig,
 )
 from everhart.restore.config import DenoiserConfig
 from everhart.restore.dropout import kept
+from everhart.restore.engine_torch import TorchEngine
 from everhart.restore.guard import RecipeWarning
 from everhart.restore.masking import MaskingConfig
 from everhart.restore.network import LearnedDenoiser
 from everhart.restore.tasks import make_task
 from everhart.restore.train import MixedSource, train
+from everhart.restore.unet_config import RestorationUNetConfig
 from everhart.simulate import simulate
 from everhart.training.config import load_config
 from everhart.training.model_file import read_header
@@ -360,7 +361,7 @@ def test_the_error_is_that_against_the_truth(white: tuple[Path, list[np.ndarray]
 )
 def test_tiled_equals_untiled(make: Callable[[], Any]) -> None:
     torch.manual_seed(0)
-    denoiser = LearnedDenoiser(make(), device="cpu", precision="fp32")
+    denoiser = LearnedDenoiser(TorchEngine(make(), device="cpu", precision="fp32"))
     image = np.random.default_rng(0).normal(size=(201, 170)).astype(np.float32)
     whole = denoiser.denoise(image, tile_px=10_000)
     # Weights at random may amplify: the rounding is a share of the largest value.

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Literal
-
-import torch
 
 from everhart.errors import UsageError
 
-Device = Literal["auto", "cpu", "cuda"]
+_CUDA_DRIVERS = (
+    "/dev/nvidiactl",
+    "/proc/driver/nvidia/version",
+    "/dev/dxg",  # Linux under Windows
+    "/dev/nvmap",  # Jetson
+    "C:/Windows/System32/nvcuda.dll",
+)
+"""One of these is there where a driver for CUDA is."""
 
 
 def resolve_device(device: str) -> Literal["cpu", "cuda"]:
@@ -26,14 +34,31 @@ def resolve_device(device: str) -> Literal["cpu", "cuda"]:
     """
     if device not in ("auto", "cpu", "cuda"):
         raise UsageError(f"The device {device!r} was given: auto, cpu and cuda are allowed.")
-    if device == "cuda" and not torch.cuda.is_available():
+    there = device != "cpu" and cuda_available()
+    if device == "cuda" and not there:
         raise UsageError(
             "The device cuda was given and PyTorch finds no CUDA device: use --device cpu, or "
             "install a CUDA build of PyTorch."
         )
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return "cuda" if device == "cuda" else "cpu"
+    return "cuda" if there else "cpu"
+
+
+def cuda_available() -> bool:
+    """Return whether PyTorch can compute on a CUDA device.
+
+    PyTorch is imported to say so only where it might: not where its build is for processors
+    alone, and not where no driver shows itself.
+    """
+    if "torch" not in sys.modules:
+        try:
+            build = version("torch")
+        except PackageNotFoundError:
+            return False
+        if build.endswith("+cpu") or not any(Path(path).exists() for path in _CUDA_DRIVERS):
+            return False
+    import torch
+
+    return bool(torch.cuda.is_available())
 
 
 def use_bf16(precision: str, device: str) -> bool:
@@ -57,6 +82,8 @@ def use_bf16(precision: str, device: str) -> bool:
         raise UsageError(f"The precision {precision!r} was given: auto, fp32 and bf16 are allowed.")
     if precision != "auto":
         return precision == "bf16"
+    import torch
+
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # Private names of torch.cpu; absent on builds for other processors.

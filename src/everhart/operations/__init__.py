@@ -18,6 +18,7 @@ from everhart.errors import unknown_name
 from everhart.micrograph import Micrograph
 from everhart.operations.base import Operation, Outcome, Parameters, Run
 from everhart.operations.measurements import MEASUREMENTS
+from everhart.operations.segmentation import SEGMENT
 from everhart.restore.names import CLASSICAL, SHIPPED
 
 __all__ = [
@@ -66,6 +67,13 @@ class DenoiseParameters(Parameters):
         ),
     ] = None
     device: Device = "auto"
+    engine: Annotated[
+        Literal["auto", "torch", "openvino"],
+        Field(
+            description="What runs a learned model: auto takes OpenVINO where it is installed and "
+            "knows the network, else PyTorch."
+        ),
+    ] = "auto"
 
 
 class NoiseParameters(Parameters):
@@ -166,7 +174,7 @@ class AlignParameters(Parameters):
 def _denoise(parameters: DenoiseParameters) -> Run:
     from everhart.restore import make_denoiser
 
-    denoiser = make_denoiser(parameters.method, model=parameters.model, device=parameters.device)
+    denoiser = make_denoiser(**parameters.model_dump())
 
     def run(images: Sequence[Micrograph], _: Mapping[str, Micrograph]) -> Outcome:
         restored = tuple(denoiser(image) for image in images)
@@ -241,6 +249,7 @@ OPERATIONS: Final[Mapping[str, Operation[Any]]] = {
         ),
         Operation("align", "Lay frames of one field on each other.", AlignParameters, _align),
         *MEASUREMENTS,
+        SEGMENT,
     )
 }
 """Every operation by name."""

@@ -13,7 +13,8 @@ from everhart.nn.anscombe import restored_level, stabilised, stabilised_variance
 from everhart.nn.fbi_net import FBINet, FBINetConfig, LayerDropoutConfig
 from everhart.nn.n2n_unet import N2NUNet, N2NUNetConfig
 from everhart.nn.pge_net import PGENet, PGENetConfig
-from everhart.nn.unet import Output, UNet, UNetConfig
+from everhart.nn.unet import UNet
+from everhart.restore.unet_config import RestorationUNetConfig
 
 _KNOWN_PX = 256
 """Edge of the windows from which what is to be known of a large image is measured."""
@@ -44,34 +45,6 @@ class RestorationNetwork(nn.Module, ABC):
         """Return the restored normalised image ``(N, 1, H, W)``."""
 
 
-class RestorationUNetConfig(BaseModel):
-    """Network of a learned denoiser: a U-Net and the extra planes that it is given."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    kind: Literal["unet"] = "unet"
-    widths: tuple[int, ...] = Field((32, 64, 128, 256), min_length=1)
-    stem: int = Field(2, ge=1, le=4)
-    output: Output = "direct"
-    edge_plane: bool = Field(False, description="give the Sobel magnitude as an extra plane")
-    mask_plane: bool = Field(False, description="give the mask of input dropout as an extra plane")
-
-    @property
-    def unet(self) -> UNetConfig:
-        """Config of the U-Net inside."""
-        return UNetConfig(
-            in_channels=1 + self.mask_plane + self.edge_plane,
-            widths=self.widths,
-            stem=self.stem,
-            output=self.output,
-        )
-
-    @property
-    def stride(self) -> int:
-        """Grid of the coarsest level, in pixels."""
-        return self.unet.stride
-
-
 class RestorationUNet(RestorationNetwork):
     """U-Net on a normalised image, with the extra planes added on the way."""
 
@@ -79,8 +52,7 @@ class RestorationUNet(RestorationNetwork):
         super().__init__()
         self.config = config
         self.unet = UNet(config.unet)
-        self.stride = config.unet.stride
-        self.receptive_radius = config.unet.receptive_radius + int(config.edge_plane)
+        self.stride, self.receptive_radius = config.stride, config.receptive_radius
         self.mask_plane = config.mask_plane
         if config.edge_plane:
             sobel = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8
@@ -89,12 +61,8 @@ class RestorationUNet(RestorationNetwork):
 
     @property
     def maps_per_pixel(self) -> float:
-        """Estimate of the feature maps that live at once, per input pixel.
-
-        At the finest level the skip, the upsampled features, their concatenation and two
-        convolution outputs live at once; oneDNN adds working copies of the order of one.
-        """
-        return 7 * self.config.widths[0] / self.config.stem**2
+        """Estimate of the feature maps that live at once, per input pixel."""
+        return self.config.maps_per_pixel
 
     def forward(self, x: Tensor, known: Tensor | None = None) -> Tensor:
         """Return the restored normalised image ``(N, 1, H, W)``."""

@@ -9,14 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from everhart.errors import unknown_name
 from everhart.nn.losses import LOSSES
-from everhart.restore.architectures import (
-    NetworkConfig,
-    RestorationFBINetConfig,
-    RestorationUNetConfig,
-)
+from everhart.restore.architectures import NetworkConfig, RestorationFBINetConfig
 from everhart.restore.dropout import InputDropoutConfig
 from everhart.restore.masking import MaskingConfig
 from everhart.restore.sources import FramesConfig, SourceConfig
+from everhart.restore.unet_config import RestorationUNetConfig
 from everhart.training.config import OptimiserConfig
 
 Recipe = Literal["supervised", "n2n", "rn2n", "renin", "n2v", "fbi"]

@@ -55,6 +55,7 @@ def make_denoiser(
     model: str | Path | None = None,
     device: str = "auto",
     precision: str = "auto",
+    engine: str = "auto",
     **parameters: Any,
 ) -> Denoiser:
     """Prepare a denoiser, loading its model once.
@@ -70,6 +71,9 @@ def make_denoiser(
         ``"auto"``, ``"cpu"`` or ``"cuda"``, for learned models.
     precision
         ``"auto"``, ``"fp32"`` or ``"bf16"``, for learned models.
+    engine
+        ``"auto"``, ``"torch"`` or ``"openvino"``, for learned models; see
+        :func:`everhart.restore.engine.choose_engine`.
     **parameters
         Parameters of the method: ``memory_mb`` and ``tile_px`` of the learned models (see
         :meth:`everhart.restore.network.LearnedDenoiser.denoise`); of the classical methods
@@ -94,7 +98,7 @@ def make_denoiser(
     name = str(model if model is not None else method if method is not None else SHIPPED[0])
     if model is None and name in CLASSICAL:
         return _classical(name, parameters)
-    return _learned(name, device, precision, parameters)
+    return _learned(name, device, precision, engine, parameters)
 
 
 def denoise(
@@ -104,6 +108,7 @@ def denoise(
     model: str | Path | None = None,
     device: str = "auto",
     precision: str = "auto",
+    engine: str = "auto",
     **parameters: Any,
 ) -> ImageT:
     """Denoise a micrograph.
@@ -113,7 +118,7 @@ def denoise(
     image
         Micrograph or array, ``(H, W)`` or a stack ``(N, H, W)``, whose frames are restored
         one by one.
-    method, model, device, precision, **parameters
+    method, model, device, precision, engine, **parameters
         As for :func:`make_denoiser`; without any of them the shipped model is used.
 
     Returns
@@ -134,7 +139,9 @@ def denoise(
     >>> bool(denoise(noisy, "gaussian").std() < 5)
     True
     """
-    denoiser = make_denoiser(method, model=model, device=device, precision=precision, **parameters)
+    denoiser = make_denoiser(
+        method, model=model, device=device, precision=precision, engine=engine, **parameters
+    )
     return denoiser(image)
 
 
@@ -159,7 +166,9 @@ def _classical(name: str, parameters: Mapping[str, Any]) -> Denoiser:
     return Denoiser(name, restore, None, shown)
 
 
-def _learned(name: str, device: str, precision: str, parameters: Mapping[str, Any]) -> Denoiser:
+def _learned(
+    name: str, device: str, precision: str, engine: str, parameters: Mapping[str, Any]
+) -> Denoiser:
     from everhart.restore.models import find_model
 
     unknown = set(parameters) - {"memory_mb", "tile_px"}
@@ -168,10 +177,10 @@ def _learned(name: str, device: str, precision: str, parameters: Mapping[str, An
             f"The parameter {sorted(unknown)[0]!r} was given for the learned model {name!r}: "
             "memory_mb and tile_px are allowed."
         )
-    path = find_model(name)  # before torch is imported: a wrong name is answered at once
+    path = find_model(name)
     from everhart.restore.network import LearnedDenoiser
 
-    network = LearnedDenoiser.load(path, device=device, precision=precision)
+    network = LearnedDenoiser.load(path, device=device, precision=precision, engine=engine)
 
     def restore(frame: Array) -> Array:
         return network.denoise(frame, **parameters)

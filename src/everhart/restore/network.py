@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from everhart.errors import UsageError
+from everhart.errors import FileFormatError, UsageError
 from everhart.micrograph import Array
-from everhart.nn.hardware import resolve_device, use_bf16
-from everhart.restore.architectures import (
-    ARCHITECTURES,
-    RestorationNetwork,
-    RestorationUNet,
-    RestorationUNetConfig,
-    network_from_header,
-)
 from everhart.restore.dropout import Inference, masks_at_use
+from everhart.restore.engine import Engine, WindowFunction, make_engine
 from everhart.restore.normalise import GreyScale, fill_non_finite
 from everhart.restore.tiling import plan_tiles
-from everhart.training.model_file import ModelHeader, load_model
-
-__all__ = [
-    "ARCHITECTURE",
-    "KIND",
-    "LearnedDenoiser",
-    "RestorationUNet",
-    "RestorationUNetConfig",
-]
+from everhart.training.model_header import ModelHeader, read_model_bytes
 
 KIND = "denoiser"
-ARCHITECTURE = RestorationUNet.__name__
-
 BORDER = 16
 """Pixels by which an image is continued by reflection before the network sees it."""
 
@@ -50,31 +33,18 @@ class LearnedDenoiser:
 
     Parameters
     ----------
-    network
-        The trained network.
+    engine
+        The trained network, ready to run.
     header
         Header of its model file, or None for a network that was never saved.
     sha256
         Hash of the model file.
-    device
-        ``"auto"``, ``"cpu"`` or ``"cuda"``.
-    precision
-        ``"auto"``, ``"fp32"`` or ``"bf16"``; see :func:`everhart.nn.hardware.use_bf16`.
     """
 
     def __init__(
-        self,
-        network: RestorationNetwork,
-        header: ModelHeader | None = None,
-        sha256: str | None = None,
-        *,
-        device: str = "auto",
-        precision: str = "auto",
+        self, engine: Engine, header: ModelHeader | None = None, sha256: str | None = None
     ) -> None:
-        self.device = resolve_device(device)
-        self.bf16 = use_bf16(precision, self.device)
-        self.network = network.to(self.device).eval()
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.engine = engine
         self.header = header
         self.sha256 = sha256
         self.inference = Inference.model_validate(header.inference if header else {})
@@ -82,35 +52,45 @@ class LearnedDenoiser:
 
     @classmethod
     def load(
-        cls, path: Path | str, *, device: str = "auto", precision: str = "auto"
+        cls,
+        path: Path | str,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        engine: str = "auto",
     ) -> LearnedDenoiser:
         """Load a model file.
+
+        Parameters
+        ----------
+        path
+            The file.
+        device
+            ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        precision
+            ``"auto"`` (bfloat16 where the hardware multiplies it itself), ``"fp32"`` or ``"bf16"``.
+        engine
+            ``"auto"``, ``"torch"`` or ``"openvino"``; see
+            :func:`everhart.restore.engine.choose_engine`.
 
         Raises
         ------
         UsageError
-            If there is no such file, or it is a model of another kind.
+            If there is no such file, it is a model of another kind, or the engine or device
+            cannot be had.
         FileFormatError
             If it is no model file, or its weights do not fit its header.
         """
-        from everhart.errors import FileFormatError
-
-        loaded = load_model(path, KIND)
-        header = loaded.header
-        if header.architecture not in ARCHITECTURES:
-            raise FileFormatError(
-                f"{path} has the architecture {header.architecture!r} and this Everhart knows "
-                f"{', '.join(map(repr, ARCHITECTURES))}: update everhart."
-            )
+        header, data = read_model_bytes(path, KIND)
         try:
-            network = network_from_header(header.architecture, header.config)
-            network.load_state_dict(loaded.weights)
             Inference.model_validate(header.inference)
-        except (ValueError, RuntimeError):
+        except ValueError:
             raise FileFormatError(
-                f"{path} is damaged: its weights do not fit its header; copy or train it anew."
+                f"{path} is damaged: its header asks for masks that there are not; copy or train "
+                "it anew."
             ) from None
-        return cls(network, header, loaded.sha256, device=device, precision=precision)
+        ready = make_engine(engine, Path(path), header, data, device=device, precision=precision)
+        return cls(ready, header, hashlib.sha256(data).hexdigest())
 
     def denoise(
         self, pixels: Array, *, memory_mb: float = DEFAULT_MEMORY_MB, tile_px: int | None = None
@@ -148,7 +128,9 @@ class LearnedDenoiser:
         if scale.deviation == 0:  # nothing to restore in a constant image
             return filled.copy()
         normalised = scale.normalise(filled)
-        limit = int(tile_px) ** 2 if tile_px else int(memory_mb * 2**20 / self._bytes_per_pixel())
+        limit = (
+            int(tile_px) ** 2 if tile_px else int(memory_mb * 2**20 / self.engine.bytes_per_pixel)
+        )
         if max(float(normalised.max()), -float(normalised.min())) <= OUTLIER:
             return scale.restore(self._run(normalised, limit), pixels.dtype)
         # A hot pixel of a camera, a hundred times brighter than the picture, would spoil what the
@@ -159,25 +141,19 @@ class LearnedDenoiser:
         restored += normalised
         return scale.restore(restored, pixels.dtype)
 
-    def _bytes_per_pixel(self) -> float:
-        """Estimate the peak of the activations, per input pixel."""
-        return self.network.maps_per_pixel * (2 if self.bf16 else 4) + 12
-
-    @torch.inference_mode()
     def _run(self, image: NDArray[np.float32], max_window_pixels: int) -> NDArray[np.float32]:
         height, width = image.shape
-        stride = self.network.stride
+        stride = self.engine.stride
         padding = [(BORDER, BORDER + -(n + 2 * BORDER) % stride) for n in image.shape]
         padded = np.pad(image, padding, mode="reflect")
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.bf16):
-            known = self.network.know(torch.from_numpy(padded)[None, None].to(self.device))
+        restored = self.engine.on(padded)
         total: NDArray[np.float32] | None = None
         masks = masks_at_use(self.inference, padded.shape)
         for mask in masks:
             planes = [padded if mask is None else self.inference.applied(padded, mask)]
-            if self.network.mask_plane:
+            if self.engine.mask_plane:
                 planes.append(np.ones_like(padded) if mask is None else mask)
-            out = self._run_tiles(np.stack(planes), (height, width), known, max_window_pixels)
+            out = self._run_tiles(np.stack(planes), (height, width), restored, max_window_pixels)
             total = out if total is None else total + out
         assert total is not None
         return total / np.float32(len(masks)) if len(masks) > 1 else total
@@ -186,23 +162,20 @@ class LearnedDenoiser:
         self,
         planes: NDArray[np.float32],
         shape: tuple[int, int],
-        known: torch.Tensor | None,
+        restored: WindowFunction,
         max_window_pixels: int,
     ) -> NDArray[np.float32]:
         """Run the padded planes ``(C, H, W)`` through the network, tile by tile."""
         out = np.empty(shape, np.float32)
         tiles = plan_tiles(
             (planes.shape[1], planes.shape[2]),
-            halo=self.network.receptive_radius,
-            stride=self.network.stride,
+            halo=self.engine.receptive_radius,
+            stride=self.engine.stride,
             max_window_pixels=max_window_pixels,
         )
         for tile in tiles:
             window = np.ascontiguousarray(planes[(slice(None), *tile.window)])
-            batch = torch.from_numpy(window)[None].to(self.device)
-            with torch.autocast(self.device, torch.bfloat16, enabled=self.bf16):
-                restored = self.network(batch, known)
-            core = restored[0, 0].float().cpu().numpy()[tile.keep]
+            core = restored(window)[tile.keep]
             _paste(out, core, (tile.core[0].start - BORDER, tile.core[1].start - BORDER))
         return out
 
