@@ -150,10 +150,11 @@ class LearnedDenoiser:
         total: NDArray[np.float32] | None = None
         masks = masks_at_use(self.inference, padded.shape)
         for mask in masks:
-            planes = [padded if mask is None else self.inference.applied(padded, mask)]
+            seen = padded if mask is None else self.inference.applied(padded, mask)
+            planes = seen[None]  # a view: a large image is not copied
             if self.engine.mask_plane:
-                planes.append(np.ones_like(padded) if mask is None else mask)
-            out = self._run_tiles(np.stack(planes), (height, width), restored, max_window_pixels)
+                planes = np.stack([seen, np.ones_like(seen) if mask is None else mask])
+            out = self._run_tiles(planes, (height, width), restored, max_window_pixels)
             total = out if total is None else total + out
         assert total is not None
         return total / np.float32(len(masks)) if len(masks) > 1 else total

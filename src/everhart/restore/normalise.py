@@ -6,6 +6,8 @@ from the image itself, so that a restored image follows any gain and offset of i
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,9 @@ from everhart.micrograph import Array
 
 _SAMPLE = 1 << 20
 """About as many pixels suffice for the mean and the deviation."""
+
+_STRIP = 1 << 19
+"""Pixels that are converted at once."""
 
 
 @dataclass(frozen=True)
@@ -73,27 +78,43 @@ class GreyScale:
 
     def normalise(self, pixels: Array) -> NDArray[np.float32]:
         """Return normalised float32 pixels; the deviation must not be 0."""
+        out = np.empty(pixels.shape, np.float32)
+        table = None
         if pixels.dtype.kind in "iu" and pixels.dtype.itemsize <= 2:
-            # A table of all levels is exact and avoids a float64 copy of the image.
+            # A table of all levels is exact and quicker than arithmetic in float64.
             info = np.iinfo(pixels.dtype)
             levels = np.arange(info.min, info.max + 1, dtype=np.float64)
             table = ((levels - self.mean) / self.deviation).astype(np.float32)
-            return np.take(table, pixels.astype(np.intp) - info.min)
-        out = pixels.astype(np.float64)  # float32 would lose a small signal on a large offset
-        out -= self.mean
-        out /= self.deviation
-        return out.astype(np.float32)
+        for rows in _strips(pixels.shape):
+            if table is not None:
+                out[rows] = np.take(table, pixels[rows].astype(np.intp) - info.min)
+                continue
+            # float32 would lose a small signal on a large offset
+            strip = pixels[rows].astype(np.float64)
+            strip -= self.mean
+            strip /= self.deviation
+            out[rows] = strip
+        return out
 
     def restore(self, values: NDArray[np.float32], dtype: np.dtype[Any]) -> Array:
         """Return grey levels in `dtype`: rounded and clipped for integers."""
-        if dtype == np.float32 and abs(self.mean) < 1e3 * self.deviation:
-            out32 = values * np.float32(self.deviation)
-            out32 += np.float32(self.mean)
-            return out32
-        out = values.astype(np.float64)
-        out *= self.deviation
-        out += self.mean
-        return to_dtype(out, dtype)
+        out = np.empty(values.shape, dtype)
+        single = dtype == np.float32 and abs(self.mean) < 1e3 * self.deviation
+        for rows in _strips(values.shape):
+            if single:
+                out[rows] = values[rows] * np.float32(self.deviation) + np.float32(self.mean)
+            else:
+                strip = values[rows].astype(np.float64) * self.deviation + self.mean
+                out[rows] = to_dtype(strip, dtype)
+        return out
+
+
+def _strips(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Cover an image with strips of rows, so that float64 copies of it stay small."""
+    row = max(1, math.prod(shape[1:]))
+    step = max(1, _STRIP // row)
+    for start in range(0, shape[0], step):
+        yield slice(start, start + step)
 
 
 def to_dtype(values: Array, dtype: np.dtype[Any]) -> Array:
