@@ -11,7 +11,7 @@ from pathlib import Path
 from everhart.errors import UsageError
 from everhart.io.registry import formats, readable_suffixes
 
-__all__ = ["image_paths"]
+__all__ = ["image_paths", "natural_key"]
 
 
 def image_paths(
@@ -58,7 +58,7 @@ def _expand(path: Path) -> list[Path]:
         return [path]
     if has_magic(str(path)):
         anchor = Path(path.anchor)
-        matches = sorted(anchor.glob(str(path.relative_to(anchor))), key=_natural)
+        matches = sorted(anchor.glob(str(path.relative_to(anchor))), key=natural_key)
         if not matches:
             raise UsageError(f"No file matches the pattern {path}: check the folder and the name.")
         return [found for match in matches for found in _expand(match)]
@@ -86,7 +86,7 @@ def _images_in(folder: Path) -> list[Path]:
             f"The folder {folder} holds no images: files ending in {', '.join(suffixes)} are read, "
             "and sub-folders are not searched."
         )
-    return sorted(files, key=_natural)
+    return sorted(files, key=natural_key)
 
 
 def _is_image(folder: Path) -> bool:
@@ -96,8 +96,8 @@ def _is_image(folder: Path) -> bool:
     )
 
 
-def _natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:
-    """Sort key in which numbers count as numbers."""
+def natural_key(path: Path) -> tuple[list[tuple[int, int, str]], str]:
+    """Return a key to sort by in which numbers count as numbers."""
     parts = re.split(r"(\d+)", str(path).casefold())
     key = [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts if p]
     return key, str(path)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,7 +13,7 @@ if TYPE_CHECKING:
 
     from everhart.measure.result import Measurement
 
-__all__ = ["csv_text", "joined_tables"]
+__all__ = ["csv_text", "joined_csv", "joined_tables"]
 
 
 def joined_tables(
@@ -50,3 +53,30 @@ def csv_text(table: pd.DataFrame) -> str:
     """Return a table as CSV."""
     # Nine digits are more than any measurement has, and none of the noise of the last bits.
     return str(table.to_csv(index=False, float_format="%.9g"))
+
+
+def joined_csv(paths: Sequence[Path]) -> str:
+    """Join CSV files of one kind of table into one; numbers stay as they are written.
+
+    Parameters
+    ----------
+    paths
+        The files, in the order of the rows.
+
+    Returns
+    -------
+    str
+        CSV with the columns of all; what a table does not have is empty.
+    """
+    rows: list[dict[str, str]] = []
+    columns: dict[str, None] = {}
+    for path in paths:
+        with path.open(encoding="utf-8", newline="") as stream:
+            reader = csv.DictReader(stream)
+            columns.update(dict.fromkeys(reader.fieldnames or ()))
+            rows.extend(reader)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

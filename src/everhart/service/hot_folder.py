@@ -7,9 +7,7 @@ program was killed.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import shutil
 import threading
@@ -23,6 +21,7 @@ from typing import Any
 from everhart.errors import EverhartError, FileFormatError, UsageError
 from everhart.io.atomic import write_text
 from everhart.io.limits import DEFAULT_LIMITS
+from everhart.operations.tables import joined_csv
 from everhart.service.compute import CancelledError, ComputePool, CrashError
 from everhart.service.names import file_name
 
@@ -226,18 +225,7 @@ class HotFolder:
             for table in sorted(record.parent.glob("*.csv")):
                 parts.setdefault(table.name, []).append(table)
         for name, tables in parts.items():
-            rows: list[dict[str, str]] = []
-            columns: dict[str, None] = {}
-            for table in tables:
-                with table.open(encoding="utf-8", newline="") as stream:
-                    reader = csv.DictReader(stream)
-                    columns.update(dict.fromkeys(reader.fieldnames or ()))
-                    rows.extend(reader)
-            text = io.StringIO()
-            writer = csv.DictWriter(text, list(columns), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-            write_text(self.output / name, text.getvalue(), overwrite=True)
+            write_text(self.output / name, joined_csv(tables), overwrite=True)
 
 
 @dataclass
