@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from everhart.errors import EverhartError, UsageError
 
 if TYPE_CHECKING:
-    from everhart import align, io, measure, metrics, noise, report, restore, simulate
+    from everhart import align, io, measure, metrics, noise, report, restore, segment, simulate
     from everhart.align import estimate_shift
     from everhart.io import open_frames, read, write
     from everhart.io.summary import info
@@ -35,7 +35,17 @@ _LAZY = {
     "read": ("everhart.io", "read"),
     "write": ("everhart.io", "write"),
 }
-_ROOMS = ("align", "io", "measure", "metrics", "noise", "report", "restore", "simulate")
+_ROOMS = (
+    "align",
+    "io",
+    "measure",
+    "metrics",
+    "noise",
+    "report",
+    "restore",
+    "segment",
+    "simulate",
+)
 
 __all__ = [
     "EverhartError",
@@ -56,6 +66,7 @@ __all__ = [
     "read",
     "report",
     "restore",
+    "segment",
     "simulate",
     "write",
 ]

@@ -38,6 +38,9 @@ COMMANDS: Final[dict[str, CommandSource]] = {
     "measure": CommandSource(
         "everhart.cli.measure", "measure", "Measure holes and more, in nm with uncertainty."
     ),
+    "segment": CommandSource(
+        "everhart.cli.segment", "segment", "Tell classes or objects apart: label images."
+    ),
     "simulate": CommandSource(
         "everhart.cli.simulate", "simulate", "Make images with exact truth beside them."
     ),

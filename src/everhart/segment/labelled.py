@@ -284,6 +284,6 @@ def _check_crop(fields: Sequence[Field], crop_px: int) -> None:
     smallest = min(min(f.pixels.shape) for f in fields)
     if smallest < crop_px:
         raise UsageError(
-            f"The smallest image is {smallest} pixels wide or high, as it is learned from, and crop_px "
-            f"is {crop_px}: lower crop_px or leave small images out."
+            f"The smallest image is {smallest} pixels wide or high, as it is learned from, and "
+            f"crop_px is {crop_px}: lower crop_px or leave small images out."
         )

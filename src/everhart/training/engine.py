@@ -254,7 +254,8 @@ def fit(
             logger=False,
             enable_progress_bar=progress,
             enable_model_summary=False,
-            gradient_clip_val=settings.clip_gradient_norm,
+            # A task that takes its own steps clips, or not, as it likes.
+            gradient_clip_val=settings.clip_gradient_norm if task.automatic_optimization else None,
             num_sanity_val_steps=0,
             reload_dataloaders_every_n_epochs=1,
             default_root_dir=run,
