@@ -45,6 +45,31 @@ def test_from_file_to_files(client: Client, tmp_path: Path):
         client.download(result, tmp_path / "out")
 
 
+def test_tiles_comparisons_and_deletion(client: Client, tmp_path: Path):
+    source = tmp_path / "a.tif"
+    source.write_bytes(tiff(61, (600, 520)))
+    image = client.upload(source)
+    levels = client.levels(image.id)
+    assert [(level.rows, level.columns) for level in levels] == [(2, 2), (1, 1)]
+    assert client.tile(image.id, 1, 0, 0).startswith(b"\x89PNG")
+    job = client.compare([image.id], ["median"])
+    for _ in client.events(job.id):
+        pass
+    assert "median" in [run.method for run in client.runs(job.id)]
+    assert "sem-general" in [model.name for model in client.models()]
+    (result,) = client.results(job.id)
+    client.delete_result(result.id)
+    assert client.runs(job.id) == []
+    client.delete_job(job.id)
+    client.delete_image(image.id)
+    with pytest.raises(ServiceError, match="There is no image"):
+        client.image(image.id)
+    with pytest.raises(ServiceError, match="give one, and no pickle"):
+        client.upload_model(source, name="a")
+    with pytest.raises(ServiceError, match="No model"):
+        client.delete_model("a")
+
+
 def test_errors_are_the_sentences_of_the_service(client: Client, tmp_path: Path):
     with pytest.raises(ServiceError, match="There is no image") as caught:
         client.image("0" * 64)

@@ -48,7 +48,8 @@ def kill_again_and_again(folder: Path, images: int, kills: int, **settings: obje
     checked = Settings(folder=folder, **settings)
     database, store = Database(checked), open_store(checked)
     try:
-        JobEngine(checked, database, store, None).sweep(timedelta(seconds=-5))
+        for _ in range(2):  # put aside, then deleted
+            JobEngine(checked, database, store, None).sweep(timedelta(seconds=-5))
         with database.reading() as session:
             named = {
                 *session.scalars(select(Image.id)),

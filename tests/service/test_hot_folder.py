@@ -23,7 +23,12 @@ from .served import tiff
 
 @pytest.fixture
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComputePool]:
-    made = ComputePool(1, memory_mb=2000, seconds=60, scratch=tmp_path_factory.mktemp("scratch"))
+    made = ComputePool(
+        1,
+        memory_mb=2000,
+        seconds=60,
+        scratch=tmp_path_factory.mktemp("scratch"),
+    )
     yield made
     made.close()
 

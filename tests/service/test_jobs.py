@@ -14,7 +14,7 @@ import pytest
 
 from everhart import Micrograph, io
 from everhart.cli import main
-from everhart.operations import OPERATIONS
+from everhart.operations import OPERATIONS, DenoiseParameters
 
 from .served import finished, results, run_job, tiff, upload
 
@@ -38,7 +38,7 @@ def test_denoise_as_on_the_command_line(http: httpx.Client, tmp_path: Path):
     assert (file["name"], file["media_type"]) == ("wafer.tif", "image/tiff")
     provenance = result["provenance"]
     assert provenance["images"] == [{"sha256": identity, "name": "wafer.tif"}]
-    assert provenance["parameters"] == {"method": "median", "model": None, "device": "auto"}
+    assert provenance["parameters"] == DenoiseParameters(method="median").model_dump()
     answer = http.get(f"/v1/results/{result['id']}/files/wafer.tif")
     (tmp_path / "service.tif").write_bytes(answer.content)
     (tmp_path / "wafer.tif").write_bytes(content)

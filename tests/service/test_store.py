@@ -91,11 +91,37 @@ def test_objects_by_content(store: ObjectStore, tmp_path):
     def known(asked: list[str]) -> set[str]:
         return {name for name in asked if name == names[0]}
 
+    at_once = timedelta(seconds=-5)
     assert store.sweep(known, timedelta(hours=1)) == []
-    assert sorted(store.sweep(known, timedelta(seconds=-5))) == sorted(names[1:])
+    assert store.sweep(known, at_once) == []  # put aside only
+    # What is read, or written again, while it is put aside is there as before.
+    assert store.get(names[1]) == contents[1]
+    file.write_bytes(contents[2])
+    store.put(names[2], file)
+    assert store.sweep(known, timedelta(hours=1)) == []
+    for name, content in zip(names, contents, strict=True):
+        with store.as_file(name, tmp_path) as path:
+            assert path.read_bytes() == content
+    # A row that is committed while its object is put aside brings it back.
+    store.sweep(known, at_once)
+    assert sorted(store.sweep(lambda asked: set(asked), at_once)) == []
+    assert [store.get(name) for name in names] == contents
+    store.sweep(known, at_once)
+    assert sorted(store.sweep(known, at_once)) == sorted(names[1:])
     assert store.get(names[0]) == contents[0]
-    with pytest.raises(StoreError):
-        store.get(names[1])
+    for name in names[1:]:
+        with pytest.raises(StoreError, match="restore a backup"):
+            store.get(name)
+
+
+def test_a_file_becomes_the_object(tmp_path):
+    store = open_store(Settings(folder=tmp_path))
+    name = hashlib.sha256(b"x").hexdigest()
+    for _ in range(2):
+        (tmp_path / "file").write_bytes(b"x")
+        store.put(name, tmp_path / "file", move=True)
+        assert not (tmp_path / "file").exists()
+    assert store.get(name) == b"x"
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "", "A" * 64, "0" * 63 + "/"])

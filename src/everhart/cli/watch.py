@@ -63,7 +63,13 @@ def watch(
     import threading
 
     with tempfile.TemporaryDirectory(prefix="everhart-") as scratch:
-        pool = ComputePool(1, memory_mb=memory_mb, seconds=seconds, scratch=Path(scratch))
+        pool = ComputePool(
+            1,
+            memory_mb=memory_mb,
+            seconds=seconds,
+            scratch=Path(scratch),
+            raised_by=("--memory-mb", "--seconds"),
+        )
         try:
             hot = HotFolder(
                 folder,

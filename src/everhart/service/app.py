@@ -18,7 +18,17 @@ from everhart.service.engine import make_engine
 from everhart.service.guard import Guard
 from everhart.service.metrics import Metrics
 from everhart.service.problems import Problem, add_handlers
-from everhart.service.routes import events, health, images, jobs, models, operations, results
+from everhart.service.routes import (
+    comparisons,
+    events,
+    health,
+    images,
+    jobs,
+    models,
+    operations,
+    results,
+    tiles,
+)
 from everhart.service.routes import metrics as metrics_route
 from everhart.service.scratch import make_scratch
 from everhart.service.settings import Settings
@@ -56,6 +66,7 @@ def make_app(settings: Settings) -> FastAPI:
             memory_mb=settings.read_memory_mb,
             seconds=settings.read_seconds,
             scratch=scratch,
+            raised_by=("read_memory_mb", "read_seconds"),
         )
         app.state.everhart = State(
             settings,
@@ -88,7 +99,18 @@ def make_app(settings: Settings) -> FastAPI:
     )
     app.add_middleware(Guard, settings=settings, count=metrics.count)
     add_handlers(app)
-    modules = (health, images, operations, jobs, events, results, models, metrics_route)
+    modules = (
+        health,
+        images,
+        tiles,
+        operations,
+        jobs,
+        events,
+        results,
+        comparisons,
+        models,
+        metrics_route,
+    )
     for module in modules:
         app.include_router(module.router)
     _document(app)

@@ -61,10 +61,21 @@ class ComputePool:
         Time in s that it may take.
     scratch
         Folder of the children's temporary files.
+    raised_by
+        What raises the limits of memory and time, for what is said of them.
     """
 
-    def __init__(self, size: int, *, memory_mb: float, seconds: float, scratch: Path) -> None:
+    def __init__(
+        self,
+        size: int,
+        *,
+        memory_mb: float,
+        seconds: float,
+        scratch: Path,
+        raised_by: tuple[str, str] = ("the limit of memory", "the limit of time"),
+    ) -> None:
         self.memory_mb, self.seconds, self.scratch = memory_mb, seconds, scratch
+        self.raised_by = raised_by
         self._free: queue.LifoQueue[_Child | None] = queue.LifoQueue()
         for _ in range(size):
             self._free.put(None)
@@ -174,12 +185,12 @@ class ComputePool:
         if child.memory_mb() > self.memory_mb + LIBRARIES_MB:
             return LimitError(
                 f"It takes more than {self.memory_mb:g} MB, which is what is allowed: give a "
-                "smaller image, or ask for a larger limit."
+                f"smaller image, or raise {self.raised_by[0]}."
             )
         if time.monotonic() > end:
             return LimitError(
                 f"It takes more than {self.seconds:g} s, which is what is allowed: give a smaller "
-                "image, or ask for a larger limit."
+                f"image, or raise {self.raised_by[1]}."
             )
         if is_cancelled():
             return CancelledError("It was cancelled.")

@@ -25,7 +25,7 @@ from everhart.service.database import Database
 from everhart.service.runner import JobRunner
 from everhart.service.settings import Settings
 from everhart.service.store import ObjectStore
-from everhart.service.tables import Image, Job, ResultFile, Worker, now
+from everhart.service.tables import Image, Job, Model, ResultFile, Worker, now
 
 __all__ = ["JobEngine", "make_engine"]
 
@@ -163,7 +163,7 @@ class JobEngine:
             self.submit(job_id)
 
     def sweep(self, older_than: timedelta) -> list[str]:
-        """Delete objects that no image and no result names; return their names."""
+        """Delete objects that no image, result or model names; return their names."""
 
         def known(names: list[str]) -> set[str]:
             with self.database.reading() as session:
@@ -171,7 +171,8 @@ class JobEngine:
                 files = session.scalars(
                     select(ResultFile.sha256).where(ResultFile.sha256.in_(names))
                 )
-                return {*images, *files}
+                models = session.scalars(select(Model.sha256).where(Model.sha256.in_(names)))
+                return {*images, *files, *models}
 
         return self.store.sweep(known, older_than)
 
@@ -216,6 +217,7 @@ def make_engine(settings: Settings, store: ObjectStore, scratch: Path) -> JobEng
             memory_mb=settings.job_memory_mb,
             seconds=settings.job_seconds,
             scratch=scratch,
+            raised_by=("job_memory_mb", "job_seconds"),
         )
         runner = JobRunner(settings, database, store, pool, scratch)
     return JobEngine(settings, database, store, runner)

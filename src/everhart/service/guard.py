@@ -60,7 +60,13 @@ class Guard:
         self.any_host = "*" in self.hosts or (
             not settings.hosts and settings.host in ("0.0.0.0", "::")
         )
-        self.upload_bytes = int(settings.max_upload_mb * 1e6)
+        self.upload_bytes = {
+            f"/v1/{kind}": (
+                int(getattr(settings, setting) * 1e6),
+                f"; who runs the service can raise {setting}",
+            )
+            for kind, setting in (("images", "max_upload_mb"), ("models", "max_model_mb"))
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -72,12 +78,14 @@ class Guard:
             for name, value in scope["headers"]
             if name in (b"host", b"origin", b"content-length")
         }
-        started, begun = False, time.monotonic()
+        started, begun, is_read = False, time.monotonic(), False
 
         async def answer(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
+                if message["status"] >= 400 and not is_read:
+                    await _drain(receive)
                 self.count(scope["method"], message["status"], time.monotonic() - begun)
                 given = {name.lower() for name, _ in message["headers"]}
                 message["headers"] = [
@@ -86,24 +94,25 @@ class Guard:
                 ]
             await send(message)
 
-        limit = JSON_BODY_BYTES
-        if scope["method"] == "POST" and scope["path"] == "/v1/images":
-            limit = self.upload_bytes
-        refused = self._refused(headers, limit)
+        limit, setting = JSON_BODY_BYTES, ""
+        if scope["method"] == "POST":
+            limit, setting = self.upload_bytes.get(scope["path"], (limit, setting))
+        too_large = f"The body has more than {limit:,} bytes, which is what is allowed{setting}."
+        refused = self._refused(headers, limit, too_large)
         if refused is not None:
             status, why = refused
             close = None
             if status == 413:
                 close = {"Connection": "close"}
-                await _drain(receive)
             await problem_response(status, why, close)(scope, receive, answer)
             return
 
         received = 0
 
         async def counted() -> Message:
-            nonlocal received
+            nonlocal received, is_read
             message = await receive()
+            is_read = not message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > limit:
                 raise TooLargeError
@@ -113,11 +122,12 @@ class Guard:
             await self.app(scope, counted, answer)
         except TooLargeError:
             if not started:
-                await _drain(receive)
-                response = problem_response(413, _too_large(limit), {"Connection": "close"})
+                response = problem_response(413, too_large, {"Connection": "close"})
                 await response(scope, receive, answer)
 
-    def _refused(self, headers: dict[bytes, str], limit: int) -> tuple[int, str] | None:
+    def _refused(
+        self, headers: dict[bytes, str], limit: int, too_large: str
+    ) -> tuple[int, str] | None:
         host = headers.get(b"host", "")
         # A page of another site may make a browser call this one; its name then gives it away.
         if not self.any_host and _name(f"//{host}") not in self.hosts:
@@ -129,7 +139,7 @@ class Guard:
         if not length.isascii() or not length.isdigit():
             return 400, "The Content-Length is no number."
         if int(length) > limit:
-            return 413, _too_large(limit)
+            return 413, too_large
         return None
 
 
@@ -154,7 +164,3 @@ def _name(url: str) -> str:
         return urlsplit(url).hostname or ""
     except ValueError:
         return ""
-
-
-def _too_large(limit: int) -> str:
-    return f"The body has more than {limit:,} bytes, which is what is allowed."

@@ -16,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
 from everhart.errors import EverhartError, FileFormatError, LimitError, UsageError
+from everhart.service.limits import limit_explained
 from everhart.service.store import StoreError
 
 __all__ = ["Problem", "ProblemError", "add_handlers", "may_answer", "problem_response"]
@@ -75,7 +76,7 @@ def add_handlers(app: FastAPI) -> None:
     handle(ProblemError, lambda e: problem_response(e.status, str(e), e.headers))
     handle(HTTPException, lambda e: problem_response(e.status_code, _http(e), e.headers))
     handle(RequestValidationError, lambda e: problem_response(422, _validation(e)))
-    handle(LimitError, lambda e: problem_response(413, _one_line(e)))
+    handle(LimitError, lambda e: problem_response(413, limit_explained(_one_line(e))))
     handle(FileFormatError, lambda e: problem_response(422, _one_line(e)))
     handle(UsageError, lambda e: problem_response(422, _one_line(e)))
     handle(StoreError, lambda e: _away(e, "object store"))

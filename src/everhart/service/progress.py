@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from everhart.service.database import Database
-from everhart.service.tables import Event, Item, Job, Result, ResultFile, now
+from everhart.service.tables import Event, Item, Job, Result, ResultFile, Run, now
 
 __all__ = ["ENDED", "StoredFile", "end_job", "finish_item", "log", "open_items", "start_item"]
 
@@ -74,6 +74,7 @@ def finish_item(
     summary: dict[str, Any],
     files: list[StoredFile],
     logs: list[str],
+    runs: list[Run],
 ) -> None:
     """Let a result appear, whole and once; a second one for the same item is dropped."""
     with database.writing() as session:
@@ -101,6 +102,9 @@ def finish_item(
             )
             for file in files
         )
+        for run in runs:
+            run.result_id = result.id
+        session.add_all(runs)
         counted = session.get_one(Job, job.id)
         for text in logs:
             session.add(Event(job_id=job.id, kind="log", data={"item": item.number, "text": text}))

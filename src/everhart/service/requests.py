@@ -10,12 +10,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from everhart.errors import unknown_name
 from everhart.operations import get_operation
 from everhart.operations.base import Parameters
-from everhart.restore.models import model_paths
-from everhart.restore.names import CLASSICAL
+from everhart.service.models import models_of
 from everhart.service.problems import ProblemError
 from everhart.service.run_operation import SERIES
 from everhart.service.state import State
@@ -82,16 +82,16 @@ async def create_job(
         If an image is not there, or the key was used for another request.
     """
     parameters = _checked(request, state.settings.max_images_per_job)
+    plain: dict[str, Any] = parameters.model_dump(mode="json")
     canonical = json.dumps(request.model_dump(mode="json"), sort_keys=True)
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     if key is not None and (known := await _with_key(state, owner, key, digest)) is not None:
         return known, False
-    await _check_images(state, {*request.images, *request.roles.values()})
     groups = [request.images] if request.operation in SERIES else [[i] for i in request.images]
     job = Job(
         id=secrets.token_hex(16),
         operation=request.operation,
-        parameters=parameters,
+        parameters=plain,
         roles=request.roles,
         pixel_size_nm=request.pixel_size_nm,
         items=len(groups),
@@ -101,6 +101,8 @@ async def create_job(
     )
     try:
         async with state.database.writing() as session:
+            job.models = await models_of(session, parameters)
+            await _check_images(session, {*request.images, *request.roles.values()})
             session.add(job)
             await session.flush()
             session.add_all(
@@ -115,45 +117,31 @@ async def create_job(
     return job, True
 
 
-def _checked(request: JobRequest, most: int) -> dict[str, Any]:
+def _checked(request: JobRequest, most: int) -> Parameters:
     operation = get_operation(request.operation)
-    checked = operation.check(request.parameters)
-    _check_models(checked)
+    checked: Parameters = operation.check(request.parameters)
     for role in request.roles:
         if role not in operation.roles:
             raise unknown_name(f"role of {operation.name}", role, operation.roles)
     if len(request.images) > most:
         raise ProblemError(
             422,
-            f"body.images: {len(request.images)} were given, {most} are allowed; make two jobs.",
+            f"body.images: {len(request.images)} were given, {most} are allowed; make two jobs, "
+            "or let who runs the service raise max_images_per_job.",
         )
-    plain: dict[str, Any] = checked.model_dump(mode="json")
-    return plain
+    return checked
 
 
-def _check_models(parameters: Parameters) -> None:
-    """Let through names of methods and models only: a path would be one of the server's files."""
-    known = [*CLASSICAL, *model_paths()]
-    for field in ("method", "model", "methods"):
-        value = getattr(parameters, field, None)
-        names = [value] if isinstance(value, str) else (value or ())
-        if parameters.__class__.__name__ == "AlignParameters":
-            continue  # its method is none of a denoiser, and is checked already
-        for name in names:
-            if name not in known:
-                raise unknown_name(field.removesuffix("s"), name, known)
-
-
-async def _check_images(state: State, wanted: set[str]) -> None:
+async def _check_images(session: AsyncSession, wanted: set[str]) -> None:
+    """See that all images are there, and let none be deleted before this commit."""
     for identity in wanted:
         if len(identity) != 64:
             raise ProblemError(422, f"body.images: {identity[:80]!r} is no id of an image.")
     ids = sorted(wanted)
     found: set[str] = set()
-    async with state.database.reading() as session:
-        for start in range(0, len(ids), _AT_ONCE):
-            part = ids[start : start + _AT_ONCE]
-            found |= set(await session.scalars(select(Image.id).where(Image.id.in_(part))))
+    for start in range(0, len(ids), _AT_ONCE):
+        part = select(Image.id).where(Image.id.in_(ids[start : start + _AT_ONCE]))
+        found |= set(await session.scalars(part.with_for_update(read=True)))
     if missing := sorted(wanted - found):
         raise ProblemError(422, f"There is no image {missing[0]}: upload it first.")
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 from everhart.io import open_frames, read, write
@@ -14,7 +17,7 @@ from everhart.io.record import plain
 from everhart.micrograph import Micrograph, __version__
 from everhart.operations import Outcome, Run, get_operation
 from everhart.operations.measurements import PREFIX
-from everhart.service.tasks import named, pixels_sha256
+from everhart.service.tasks import link, named, pixels_sha256
 
 if TYPE_CHECKING:
     from everhart.measure.result import Measurement
@@ -36,6 +39,7 @@ def run_operation(
     pixel_size_nm: float | None,
     limits: dict[str, Any],
     folder: str,
+    models: Mapping[str, tuple[str, str]] | None = None,
 ) -> dict[str, Any]:
     """Run an operation.
 
@@ -53,6 +57,8 @@ def run_operation(
         What files may claim to hold.
     folder
         Where the results go.
+    models
+        Path and sha256 of further models, by the names that the parameters have for them.
 
     Returns
     -------
@@ -60,10 +66,11 @@ def run_operation(
         ``files`` in `folder` by name with their media type, ``summary``, ``model_hash``,
         ``version``.
     """
-    run = _prepared(operation, parameters)
+    given_models = dict(models or {})
     wanted = Limits(**limits)
     out = Path(folder)
-    with named([*images, *roles.values()]) as paths:
+    with _at_hand(given_models), named([*images, *roles.values()]) as paths:
+        run = _prepared(operation, parameters, given_models)
         sources, others = paths[: len(images)], paths[len(images) :]
         given = {
             role: read(path, pixel_size_nm=pixel_size_nm, limits=wanted)
@@ -89,8 +96,29 @@ def run_operation(
     return _answer(files, outcome, [h for i in outcome.micrographs for h in i.history])
 
 
-def _prepared(operation: str, parameters: dict[str, Any]) -> Run:
-    key = hashlib.sha256(json.dumps([operation, parameters], sort_keys=True).encode()).hexdigest()
+@contextmanager
+def _at_hand(models: Mapping[str, tuple[str, str]]) -> Iterator[None]:
+    """Let models be found by their names, as those of the folders of ``EVERHART_MODELS`` are."""
+    if not models:
+        yield
+        return
+    before = os.environ.get("EVERHART_MODELS", "")
+    with TemporaryDirectory(prefix="everhart-", ignore_cleanup_errors=True) as folder:
+        for name, (path, _) in models.items():
+            link(path, Path(folder) / f"{name}.safetensors")
+        os.environ["EVERHART_MODELS"] = os.pathsep.join(filter(None, (folder, before)))
+        try:
+            yield
+        finally:
+            os.environ["EVERHART_MODELS"] = before
+
+
+def _prepared(
+    operation: str, parameters: dict[str, Any], models: Mapping[str, tuple[str, str]]
+) -> Run:
+    hashes = {name: sha256 for name, (_, sha256) in models.items()}
+    made_of = json.dumps([operation, parameters, hashes], sort_keys=True)
+    key = hashlib.sha256(made_of.encode()).hexdigest()
     if key not in _ready:
         _ready.clear()
         found = get_operation(operation)

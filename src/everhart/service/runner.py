@@ -19,13 +19,14 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from everhart.errors import EverhartError
 from everhart.service import progress
+from everhart.service.comparisons import runs_of
 from everhart.service.compute import CancelledError, ComputePool, CrashError
 from everhart.service.database import Database
+from everhart.service.limits import limit_explained, limits_of
 from everhart.service.progress import StoredFile
 from everhart.service.settings import Settings
 from everhart.service.store import ObjectStore, StoreError
 from everhart.service.tables import Image, Item, Job
-from everhart.service.uploads import limits_of
 
 __all__ = ["JobRunner"]
 
@@ -108,7 +109,7 @@ class JobRunner:
         except CancelledError:
             self._stop_if_closing()
         except EverhartError as error:
-            said = " ".join(str(error).split())[:2000]
+            said = limit_explained(" ".join(str(error).split()))[:2000]
             self._insist(lambda: progress.fail_item(self.database, job, item, said))
         except Exception as error:
             self._stop_if_closing()
@@ -121,15 +122,24 @@ class JobRunner:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(TemporaryDirectory(dir=self.scratch, prefix="item-")))
 
-            def place(identity: str) -> tuple[str, str]:
-                opened = self._patiently(
-                    lambda: stack.enter_context(self.store.as_file(identity, self.scratch)), wanted
+            def place_object(sha256: str) -> str:
+                return str(
+                    self._patiently(
+                        lambda: stack.enter_context(self.store.as_file(sha256, self.scratch)),
+                        wanted,
+                    )
                 )
-                return str(opened), names[identity]
 
+            def place(identity: str) -> tuple[str, str]:
+                return place_object(identity), names[identity]
+
+            models = {}
+            for name, sha256 in job.models.items():
+                models[name] = (place_object(sha256), sha256)
             answer = self.pool.run(
                 {
                     "task": "run",
+                    "models": models,
                     "operation": job.operation,
                     "parameters": job.parameters,
                     "images": [place(identity) for identity in item.images],
@@ -162,6 +172,7 @@ class JobRunner:
                     summary=answer["summary"],
                     files=files,
                     logs=answer["warnings"],
+                    runs=runs_of(job, item, names, answer["summary"]),
                 )
             )
 

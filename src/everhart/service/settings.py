@@ -69,6 +69,13 @@ class Settings(BaseSettings):
     max_decoded_mb: Annotated[
         float, Field(gt=0, description="Most MB that a file may decode to.")
     ] = 4096
+    max_frames: Annotated[int, Field(gt=0, description="Most frames of a stack.")] = 65_536
+    max_ratio: Annotated[
+        float, Field(gt=0, description="Most decoded bytes for each byte of a file above 64 MB.")
+    ] = 250
+    max_model_mb: Annotated[
+        float, Field(gt=0, description="Largest model that can be uploaded, in MB.")
+    ] = 1024
     read_memory_mb: Annotated[
         float, Field(gt=0, description="Memory in MB of a process that decodes uploads.")
     ] = 8192
@@ -76,6 +83,9 @@ class Settings(BaseSettings):
         float, Field(gt=0, description="Time in s to decode an upload or draw a preview.")
     ] = 60
     readers: Annotated[int, Field(ge=1, le=64, description="Processes that decode uploads.")] = 2
+    tile_cache_mb: Annotated[
+        float, Field(gt=0, description="Disk in MB for the decoded images that tiles are cut from.")
+    ] = 4096
     job_memory_mb: Annotated[
         float, Field(gt=0, description="Memory in MB of a process that runs an operation.")
     ] = 16384

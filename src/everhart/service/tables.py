@@ -26,8 +26,10 @@ __all__ = [
     "Image",
     "Item",
     "Job",
+    "Model",
     "Result",
     "ResultFile",
+    "Run",
     "Token",
     "Worker",
     "now",
@@ -100,8 +102,23 @@ class Token(Base):
     revoked_at: Mapped[datetime | None] = mapped_column(UtcTime)
 
 
+class Model(Base):
+    """A model that was uploaded, by the name under which jobs can ask for it."""
+
+    __tablename__ = "models"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    sha256: Mapped[str] = mapped_column(_Sha256, index=True)
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    header: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
+
+
 class Job(Base):
-    """An operation with parameters on images."""
+    """An operation with parameters on images.
+
+    `models` has the sha256 of each uploaded model that the parameters name.
+    """
 
     __tablename__ = "jobs"
 
@@ -109,6 +126,7 @@ class Job(Base):
     operation: Mapped[str] = mapped_column(String(60))
     parameters: Mapped[dict[str, Any]]
     roles: Mapped[dict[str, Any]]
+    models: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
     pixel_size_nm: Mapped[float | None]
     state: Mapped[str] = mapped_column(String(20), default="queued", index=True)
     items: Mapped[int]
@@ -170,6 +188,22 @@ class ResultFile(Base):
     bytes: Mapped[int] = mapped_column(BigInteger)
     media_type: Mapped[str] = mapped_column(String(100))
     pixels_sha256: Mapped[str | None] = mapped_column(_Sha256)
+
+
+class Run(Base):
+    """What one method made of one image in a comparison: its figures."""
+
+    __tablename__ = "runs"
+
+    id: Mapped[int] = mapped_column(_Counter, primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
+    result_id: Mapped[str] = mapped_column(ForeignKey("results.id"), index=True)
+    image: Mapped[str] = mapped_column(_Sha256, index=True)
+    image_name: Mapped[str] = mapped_column(Text)
+    method: Mapped[str] = mapped_column(Text, index=True)
+    model_hash: Mapped[str | None] = mapped_column(_Sha256)
+    figures: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
 
 
 class Event(Base):

@@ -9,14 +9,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from everhart.errors import EverhartError
+from everhart.errors import EverhartError, FileFormatError
 from everhart.io import open_frames
 from everhart.io.limits import Limits
 from everhart.io.record import plain
 from everhart.io.thumbnail import thumbnail
 from everhart.service.names import file_name
 
-__all__ = ["TASKS"]
+__all__ = ["TASKS", "link", "named", "pixels_sha256"]
 
 
 def inspect(path: str, name: str, limits: dict[str, Any]) -> dict[str, Any]:
@@ -84,6 +84,38 @@ def load(
         }
 
 
+def tile(
+    folder: str,
+    level: int,
+    row: int,
+    column: int,
+    output: str,
+    source: tuple[str, str] | None = None,
+    frame: int = 0,
+    limits: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write a tile as PNG; the levels of the image are made first if a source is given.
+
+    Returns
+    -------
+    dict
+        Whether it ``is_there``: without a source it is not, where nothing was made before.
+    """
+    from everhart.service.tiles import touch, write_levels, write_tile
+
+    levels = Path(folder)
+    if source is not None and not levels.is_dir():
+        allowed = Limits(**(limits or {}))
+        with named([source]) as (file,), open_frames([file], limits=allowed) as stack:
+            write_levels(stack[frame], levels)
+    try:
+        write_tile(levels, level, row, column, Path(output))
+        touch(levels)
+    except FileNotFoundError:
+        return {"is_there": False}
+    return {"is_there": True}
+
+
 @contextmanager
 def named(files: Sequence[tuple[str, str]]) -> Iterator[list[Path]]:
     """Give objects the names that they were uploaded with, for what readers and tables say.
@@ -95,21 +127,25 @@ def named(files: Sequence[tuple[str, str]]) -> Iterator[list[Path]]:
         for number, (path, name) in enumerate(files):
             own = Path(folder) / str(number)
             own.mkdir()
-            link = own / file_name(name)
-            try:
-                link.symlink_to(path)
-            except OSError:  # Windows, where links are a privilege
-                import shutil
-
-                shutil.copyfile(path, link)
-            paths.append(link)
+            paths.append(own / file_name(name))
+            link(path, paths[-1])
         try:
             yield paths
         except EverhartError as error:
             said = str(error)
-            for link in paths:
-                said = said.replace(str(link), link.name)
+            for shown in paths:
+                said = said.replace(str(shown), shown.name)
             raise type(error)(said) from error
+
+
+def link(path: str, name: Path) -> None:
+    """Give a file another name."""
+    try:
+        name.symlink_to(path)
+    except OSError:  # Windows, where links are a privilege
+        import shutil
+
+        shutil.copyfile(path, name)
 
 
 def models() -> dict[str, Any]:
@@ -123,6 +159,28 @@ def models() -> dict[str, Any]:
         header = plain(model.header.model_dump(mode="json"))
         found.append({"name": model.name, "sha256": sha256, "header": header})
     return {"models": found}
+
+
+def inspect_model(path: str, name: str) -> dict[str, Any]:
+    """Look into a model file, and load a denoiser as a job would.
+
+    Returns
+    -------
+    dict
+        Its header.
+    """
+    from everhart.restore import make_denoiser
+    from everhart.training.model_file import load_model, read_header
+
+    with named([(path, f"{name}.safetensors")]) as (file,):
+        header = read_header(file)
+        if header.kind == "denoiser":
+            make_denoiser(model=file, device="cpu")
+        weights = load_model(file, header.kind).weights
+        for key, tensor in weights.items():
+            if not bool(tensor.isfinite().all()):
+                raise FileFormatError(f"{file} has weights that are no numbers, in {key[:100]}.")
+    return {"header": plain(header.model_dump(mode="json"))}
 
 
 def run(**task: Any) -> dict[str, Any]:
@@ -145,8 +203,10 @@ def pixels_sha256(pixels: Any) -> str:
 TASKS: Final[Mapping[str, Callable[..., dict[str, Any]]]] = {
     "inspect": inspect,
     "preview": preview,
+    "tile": tile,
     "load": load,
     "models": models,
+    "inspect_model": inspect_model,
     "run": run,
 }
 """Every task by name."""

@@ -7,31 +7,65 @@ import errno
 import hashlib
 import os
 from collections.abc import AsyncIterator
-from dataclasses import asdict
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile
-from typing import Any
+from tempfile import mkstemp
 
 from sqlalchemy.exc import IntegrityError
 
-from everhart.io.limits import Limits
 from everhart.service.compute import CrashError
+from everhart.service.limits import limits_of
 from everhart.service.names import clean_name
 from everhart.service.problems import ProblemError
-from everhart.service.settings import Settings
 from everhart.service.state import State
 from everhart.service.tables import Image
 
-__all__ = ["limits_of", "receive_image"]
+__all__ = ["Received", "receive_image", "received"]
+
+_WRITE_AT_ONCE = 1 << 20
 
 
-def limits_of(settings: Settings) -> dict[str, Any]:
-    """Return what a file may claim to hold."""
-    limits = Limits(
-        max_pixels_per_plane=settings.max_pixels,
-        max_decoded_bytes=int(settings.max_decoded_mb * 1e6),
-    )
-    return asdict(limits)
+@dataclass(frozen=True)
+class Received:
+    """A body that came whole: a temporary file, and the hash and size of its content."""
+
+    path: Path
+    sha256: str
+    bytes: int
+
+
+@asynccontextmanager
+async def received(state: State, body: AsyncIterator[bytes]) -> AsyncIterator[Received]:
+    """Write a body into a temporary file, which is deleted at the end unless it was moved.
+
+    Raises
+    ------
+    ProblemError
+        If the body is empty, or there is no space for it.
+    """
+    try:
+        # The name of the temporary file says nothing.
+        descriptor, name = mkstemp(dir=state.scratch, prefix="upload-")
+        try:
+            digest, size = hashlib.sha256(), 0
+            with os.fdopen(descriptor, "wb", buffering=_WRITE_AT_ONCE) as file:
+                async for piece in body:
+                    file.write(piece)
+                    digest.update(piece)
+                    size += len(piece)
+            if size == 0:
+                raise ProblemError(422, "The body is empty: send the bytes of a file.")
+            yield Received(Path(name), digest.hexdigest(), size)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(name)  # noqa: PTH108 - one call
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise ProblemError(
+                507, "There is no space left for uploads: delete something, or ask who can."
+            ) from error
+        raise
 
 
 async def receive_image(state: State, name: str, body: AsyncIterator[bytes]) -> tuple[Image, bool]:
@@ -56,41 +90,28 @@ async def receive_image(state: State, name: str, body: AsyncIterator[bytes]) -> 
     ProblemError
         If it is no file that can be read, or there is no space for it.
     """
-    try:
-        # The name of the temporary file says nothing, and closing it deletes it.
-        with NamedTemporaryFile(dir=state.scratch, prefix="upload-") as file:
-            digest, size = hashlib.sha256(), 0
-            async for piece in body:
-                file.write(piece)
-                digest.update(piece)
-                size += len(piece)
-            file.flush()
-            sha256 = digest.hexdigest()
-            if size == 0:
-                raise ProblemError(422, "The body is empty: send the bytes of an image file.")
-            async with state.database.reading() as session:
-                known = await session.get(Image, sha256)
-            if known is not None:
-                return known, False
-            path = Path(file.name)
-            image = await asyncio.to_thread(_look, state, path, clean_name(name), sha256, size)
-            await asyncio.to_thread(state.store.put, sha256, path)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ProblemError(
-                507, "There is no space left for uploads: delete something, or ask who can."
-            ) from error
-        raise
+    async with received(state, body) as file:
+        async with state.database.reading() as session:
+            known = await session.get(Image, file.sha256)
+        if known is not None:
+            return known, False
+        image = await asyncio.to_thread(_looked_at_and_kept, state, file, clean_name(name))
     try:
         async with state.database.writing() as session:
             session.add(image)
     except IntegrityError:  # somebody else sent the same file at the same time
         async with state.database.reading() as session:
-            known = await session.get(Image, sha256)
+            known = await session.get(Image, file.sha256)
         if known is None:
             raise
         return known, False
     return image, True
+
+
+def _looked_at_and_kept(state: State, file: Received, name: str) -> Image:
+    image = _look(state, file.path, name, file.sha256, file.bytes)
+    state.store.put(file.sha256, file.path, move=True)
+    return image
 
 
 def _look(state: State, path: Path, name: str, sha256: str, size: int) -> Image:

@@ -16,7 +16,7 @@ from everhart.service.problems import may_answer
 from everhart.service.progress import ENDED
 from everhart.service.routes.jobs import JobId, get
 from everhart.service.state import State, StateOf
-from everhart.service.tables import Event
+from everhart.service.tables import Event, Job
 
 __all__ = ["router"]
 
@@ -67,6 +67,9 @@ async def _events(state: State, job_id: str, last: int) -> AsyncIterator[ServerS
                 return
         if len(found) == _AT_ONCE:
             continue
-        if not found and (await get(state, job_id)).state in ENDED:
-            return  # the client has had the last one already
+        if not found:
+            async with state.database.reading() as session:
+                now = await session.scalar(select(Job.state).where(Job.id == job_id))
+            if now is None or now in ENDED:
+                return  # the client has had the last one already, or the job was deleted
         await asyncio.sleep(_LOOK_EVERY_S)

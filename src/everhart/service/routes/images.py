@@ -17,15 +17,17 @@ from pydantic import BaseModel, Field
 from sqlalchemy import select
 from starlette.requests import ClientDisconnect
 
-from everhart.service.access import Reader, Runner
-from everhart.service.cursors import after, make_cursor
+from everhart.service.access import Admin, Reader, Runner
+from everhart.service.cursors import Cursor, page
+from everhart.service.deletion import delete_image
+from everhart.service.limits import limits_of
 from everhart.service.names import LONGEST
 from everhart.service.problems import ProblemError, may_answer
 from everhart.service.state import State, StateOf
 from everhart.service.tables import Image
-from everhart.service.uploads import limits_of, receive_image
+from everhart.service.uploads import receive_image
 
-__all__ = ["ImageId", "download", "router"]
+__all__ = ["ImageId", "download", "find_image", "router"]
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
 
@@ -131,7 +133,7 @@ async def list_images(
     state: StateOf,
     _: Reader,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    cursor: Cursor = None,
     name: Annotated[
         str | None, Query(max_length=LONGEST, description="Text that the name contains.")
     ] = None,
@@ -139,7 +141,7 @@ async def list_images(
     since: Annotated[datetime | None, Query(description="Uploaded at this time or later.")] = None,
 ) -> ImageList:
     """List images, the newest first."""
-    query = select(Image).order_by(Image.created_at.desc(), Image.id.desc()).limit(limit + 1)
+    query = select(Image)
     if name is not None:
         query = query.where(Image.name.icontains(name.replace("\0", ""), autoescape=True))
     if format is not None:
@@ -148,28 +150,28 @@ async def list_images(
         if since.tzinfo is None:
             raise ProblemError(422, "query.since has no time zone: give one, such as Z for UTC.")
         query = query.where(Image.created_at >= since)
-    if cursor is not None:
-        query = query.where(after(cursor, Image.created_at, Image.id))
-    async with state.database.reading() as session:
-        found = (await session.scalars(query)).all()
-    more = len(found) > limit
-    last = found[limit - 1] if more else None
-    return ImageList(
-        items=[ImageInfo.of(image) for image in found[:limit]],
-        next=None if last is None else make_cursor(last.created_at, last.id),
-    )
+    found, following = await page(state.database, query, Image, limit, cursor)
+    return ImageList(items=[ImageInfo.of(image) for image in found], next=following)
 
 
 @router.get("/{image_id}", responses=may_answer(400, 401, 403, 404, 422, 429, 503))
 async def get_image(state: StateOf, _: Reader, image_id: ImageId) -> ImageInfo:
     """Say what is known of an image."""
-    return ImageInfo.of(await _image(state, image_id))
+    return ImageInfo.of(await find_image(state, image_id))
+
+
+@router.delete(
+    "/{image_id}", status_code=204, responses=may_answer(400, 401, 403, 404, 409, 422, 429, 503)
+)
+async def delete(state: StateOf, _: Admin, image_id: ImageId) -> None:
+    """Delete an image; refused while a job that has not ended uses it. Results stay."""
+    await delete_image(state, image_id)
 
 
 @router.get("/{image_id}/metadata", responses=may_answer(400, 401, 403, 404, 422, 429, 503))
 async def get_metadata(state: StateOf, _: Reader, image_id: ImageId) -> Metadata:
     """Return the whole tree of metadata of an image."""
-    return Metadata(metadata=(await _image(state, image_id)).tree)
+    return Metadata(metadata=(await find_image(state, image_id)).tree)
 
 
 @router.get(
@@ -182,7 +184,7 @@ async def get_metadata(state: StateOf, _: Reader, image_id: ImageId) -> Metadata
 )
 async def get_original(state: StateOf, _: Reader, image_id: ImageId) -> StreamingResponse:
     """Return the file as it was uploaded."""
-    image = await _image(state, image_id)
+    image = await find_image(state, image_id)
     return await download(state, image.id, image.name, image.bytes, "application/octet-stream")
 
 
@@ -202,7 +204,7 @@ async def get_preview(
     frame: Annotated[int, Query(ge=0)] = 0,
 ) -> Response:
     """Return a picture to look at; black and white are the 0.5th and 99.5th percentile."""
-    image = await _image(state, image_id)
+    image = await find_image(state, image_id)
     if frame >= image.frames:
         raise ProblemError(422, f"query.frame: the image has {image.frames} frames, from 0 on.")
     png = await asyncio.to_thread(_draw, state, image, frame, longest_px)
@@ -243,7 +245,8 @@ async def download(
     )
 
 
-async def _image(state: State, image_id: str) -> Image:
+async def find_image(state: State, image_id: str) -> Image:
+    """Return an image, or answer that there is none."""
     async with state.database.reading() as session:
         image = await session.get(Image, image_id)
     if image is None:

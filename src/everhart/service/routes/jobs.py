@@ -10,14 +10,15 @@ from fastapi import APIRouter, Header, Path, Query, Response
 from pydantic import BaseModel, Field
 from sqlalchemy import select, update
 
-from everhart.service.access import Reader, Runner
-from everhart.service.cursors import after, make_cursor
+from everhart.service.access import Admin, Reader, Runner
+from everhart.service.cursors import Cursor, numbered, page
+from everhart.service.deletion import delete_job
 from everhart.service.problems import ProblemError, may_answer
 from everhart.service.requests import JobRequest, create_job
 from everhart.service.state import State, StateOf
 from everhart.service.tables import Event, Item, Job, now
 
-__all__ = ["JobId", "get", "router"]
+__all__ = ["JobId", "JobInfo", "JobList", "Key", "get", "make", "router"]
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -107,7 +108,14 @@ async def create(
     idempotency_key: Key = None,
 ) -> JobInfo:
     """Make a job; it is queued when the answer comes, and survives the server."""
-    job, is_new = await create_job(state, body, owner, idempotency_key)
+    return await make(state, body, owner, idempotency_key, response)
+
+
+async def make(
+    state: State, request: JobRequest, owner: str, key: str | None, response: Response
+) -> JobInfo:
+    """Make a job, unless one with the same key is there, and queue it."""
+    job, is_new = await create_job(state, request, owner, key)
     if is_new:
         await asyncio.to_thread(state.engine.submit, job.id)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
@@ -119,22 +127,15 @@ async def list_jobs(
     state: StateOf,
     _: Reader,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    cursor: Cursor = None,
     job_state: Annotated[JobState | None, Query(alias="state")] = None,
 ) -> JobList:
     """List jobs, the newest first."""
-    query = select(Job).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit + 1)
+    query = select(Job)
     if job_state is not None:
         query = query.where(Job.state == job_state)
-    if cursor is not None:
-        query = query.where(after(cursor, Job.created_at, Job.id))
-    async with state.database.reading() as session:
-        found = (await session.scalars(query)).all()
-    last = found[limit - 1] if len(found) > limit else None
-    return JobList(
-        items=[JobInfo.of(job) for job in found[:limit]],
-        next=None if last is None else make_cursor(last.created_at, last.id),
-    )
+    found, following = await page(state.database, query, Job, limit, cursor)
+    return JobList(items=[JobInfo.of(job) for job in found], next=following)
 
 
 @router.get("/{job_id}", responses=_ERRORS)
@@ -153,14 +154,8 @@ async def list_items(
 ) -> ItemList:
     """List the items of a job, with the errors of those that failed."""
     await get(state, job_id)
-    query = (
-        select(Item)
-        .where(Item.job_id == job_id, Item.number >= start)
-        .order_by(Item.number)
-        .limit(limit)
-    )
     async with state.database.reading() as session:
-        found = (await session.scalars(query)).all()
+        found = await numbered(session, Item, job_id, start, limit)
     return ItemList(
         items=[
             ItemInfo(**{name: getattr(item, name) for name in ItemInfo.model_fields})
@@ -197,6 +192,12 @@ async def cancel(state: StateOf, _: Runner, job_id: JobId) -> JobInfo:
         running = update(Job).where(Job.id == job_id, Job.state == "running")
         await session.execute(running.values(state="cancelling"))
     return JobInfo.of(await get(state, job_id))
+
+
+@router.delete("/{job_id}", status_code=204, responses={**_ERRORS, **may_answer(409)})
+async def delete(state: StateOf, _: Admin, job_id: JobId) -> None:
+    """Delete a job that has ended, with all of its results."""
+    await delete_job(state, job_id)
 
 
 async def get(state: State, job_id: str) -> Job:

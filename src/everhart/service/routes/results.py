@@ -10,7 +10,9 @@ from fastapi.responses import RedirectResponse, StreamingResponse
 from pydantic import BaseModel, Field
 from sqlalchemy import select
 
-from everhart.service.access import Reader
+from everhart.service.access import Admin, Reader
+from everhart.service.cursors import numbered
+from everhart.service.deletion import delete_result
 from everhart.service.problems import ProblemError, may_answer
 from everhart.service.routes.images import download
 from everhart.service.routes.jobs import JobId, get
@@ -72,14 +74,8 @@ async def list_results(
 ) -> ResultList:
     """List the results that a job has so far."""
     await get(state, job_id)
-    query = (
-        select(Result)
-        .where(Result.job_id == job_id, Result.number >= start)
-        .order_by(Result.number)
-        .limit(limit)
-    )
     async with state.database.reading() as session:
-        results = (await session.scalars(query)).all()
+        results = await numbered(session, Result, job_id, start, limit)
         wanted = [result.id for result in results]
         files = (
             await session.scalars(
@@ -104,6 +100,12 @@ async def get_result(state: StateOf, _: Reader, result_id: ResultId) -> ResultIn
     if result is None:
         raise ProblemError(404, f"There is no result {result_id}: a job lists its own.")
     return _info(result, list(files))
+
+
+@router.delete("/results/{result_id}", status_code=204, responses=_ERRORS)
+async def delete(state: StateOf, _: Admin, result_id: ResultId) -> None:
+    """Delete a result with its files; its item stays done."""
+    await delete_result(state, result_id)
 
 
 @router.get(

@@ -1,16 +1,4 @@
-"""A client of the service: synchronous, small, typed.
-
-It needs httpx alone; no part of the server is imported.
-
-Examples
---------
->>> from everhart.client import Client
->>> with Client("http://127.0.0.1:8765") as client:  # doctest: +SKIP
-...     image = client.upload("wafer.tif")
-...     job = client.run("denoise", [image.id], method="nlm")
-...     for result in client.results(job.id):
-...         client.download(result, "clean/")
-"""
+"""The connection to the service."""
 
 from __future__ import annotations
 
@@ -18,122 +6,31 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 from urllib.parse import quote
 
 import httpx
 
-from everhart.errors import EverhartError, UsageError
+from everhart.client.records import (
+    Event,
+    Image,
+    Job,
+    Level,
+    Model,
+    Operation,
+    Result,
+    ResultFile,
+    Run,
+    ServiceError,
+    made,
+)
+from everhart.errors import UsageError
 
-__all__ = ["Client", "Event", "Image", "Job", "Operation", "Result", "ResultFile", "ServiceError"]
+__all__ = ["Client"]
 
 _CHUNK = 1 << 20
-_T = TypeVar("_T")
-
-
-class ServiceError(EverhartError):
-    """The service refused a request, or does not answer.
-
-    Parameters
-    ----------
-    message
-        The sentence of the service.
-    status
-        HTTP status; 0 where there was no answer.
-    """
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-@dataclass(frozen=True)
-class Image:
-    """An image in the service; `id` is the sha256 of its file."""
-
-    id: str
-    name: str
-    bytes: int
-    format: str
-    frames: int
-    height: int
-    width: int
-    dtype: str
-    pixel_size_nm: tuple[float, float] | None
-    data_bar_rows: int
-    warnings: list[str]
-    created_at: str
-
-
-@dataclass(frozen=True)
-class Operation:
-    """Something that jobs can run; `parameters` is a JSON schema."""
-
-    name: str
-    summary: str
-    roles: list[str]
-    series: bool
-    parameters: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Job:
-    """A job and how far it is."""
-
-    id: str
-    operation: str
-    parameters: dict[str, Any]
-    state: str
-    items: int
-    done: int
-    failed: int
-    error: str | None
-    created_at: str
-    started_at: str | None
-    ended_at: str | None
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether nothing will happen to it any more."""
-        return self.state in ("done", "failed", "cancelled")
-
-
-@dataclass(frozen=True)
-class ResultFile:
-    """A file of a result."""
-
-    name: str
-    sha256: str
-    bytes: int
-    media_type: str
-    pixels_sha256: str | None
-
-
-@dataclass(frozen=True)
-class Result:
-    """What came of an item of a job."""
-
-    id: str
-    job_id: str
-    number: int
-    images: list[str]
-    operation: str
-    provenance: dict[str, Any]
-    summary: dict[str, Any]
-    files: list[ResultFile]
-    created_at: str
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that happened to a job."""
-
-    id: str
-    kind: str
-    data: dict[str, Any]
 
 
 class Client:
@@ -183,7 +80,7 @@ class Client:
 
     def operations(self) -> list[Operation]:
         """Return what can be run."""
-        return [_made(Operation, item) for item in self._json("GET", "/v1/operations")["items"]]
+        return [made(Operation, item) for item in self._json("GET", "/v1/operations")["items"]]
 
     def upload(self, file: str | os.PathLike[str], *, name: str | None = None) -> Image:
         """Upload an image file; one that is there already is not kept twice.
@@ -202,31 +99,17 @@ class Client:
         ServiceError
             If it cannot be read as an image, or is too large.
         """
-        path = Path(file)
-        if not path.is_file():
-            raise UsageError(f"The file {path} does not exist: give an image file.")
-
-        def pieces() -> Iterator[bytes]:
-            with path.open("rb") as stream:
-                while piece := stream.read(_CHUNK):
-                    yield piece
-
-        size = {"Content-Length": str(path.stat().st_size)}
-        params = {"name": name or path.name}
-        return _made(
-            Image,
-            self._json("POST", "/v1/images", params=params, content=pieces(), headers=size),
-        )
+        return made(Image, self._upload("/v1/images", Path(file), name))
 
     def image(self, image_id: str) -> Image:
         """Return what is known of an image."""
-        return _made(Image, self._json("GET", f"/v1/images/{quote(image_id, safe='')}"))
+        return made(Image, self._json("GET", f"/v1/images/{quote(image_id, safe='')}"))
 
     def images(self, *, name: str | None = None) -> Iterator[Image]:
         """Go through all images, the newest first; those whose name contains `name`."""
         params = {} if name is None else {"name": name}
         for item in self._pages("/v1/images", params):
-            yield _made(Image, item)
+            yield made(Image, item)
 
     def preview(self, image_id: str, *, longest_px: int = 512, frame: int = 0) -> bytes:
         """Return a PNG picture of an image."""
@@ -268,7 +151,7 @@ class Client:
             "pixel_size_nm": pixel_size_nm,
         }
         headers = {} if key is None else {"Idempotency-Key": key}
-        return _made(Job, self._json("POST", "/v1/jobs", json=body, headers=headers))
+        return made(Job, self._json("POST", "/v1/jobs", json=body, headers=headers))
 
     def run(
         self,
@@ -300,17 +183,17 @@ class Client:
 
     def job(self, job_id: str) -> Job:
         """Return a job."""
-        return _made(Job, self._json("GET", f"/v1/jobs/{quote(job_id, safe='')}"))
+        return made(Job, self._json("GET", f"/v1/jobs/{quote(job_id, safe='')}"))
 
     def jobs(self, *, state: str | None = None) -> Iterator[Job]:
         """Go through all jobs, the newest first."""
         params = {} if state is None else {"state": state}
         for item in self._pages("/v1/jobs", params):
-            yield _made(Job, item)
+            yield made(Job, item)
 
     def cancel(self, job_id: str) -> Job:
         """Stop a job; the results that it has are kept."""
-        return _made(Job, self._json("POST", f"/v1/jobs/{quote(job_id, safe='')}/cancel"))
+        return made(Job, self._json("POST", f"/v1/jobs/{quote(job_id, safe='')}/cancel"))
 
     def events(self, job_id: str, *, patience_s: float = 60) -> Iterator[Event]:
         """Follow a job to its end, over connections that break and a server that restarts.
@@ -350,8 +233,8 @@ class Client:
             path = f"/v1/jobs/{quote(job_id, safe='')}/results"
             items = self._json("GET", path, params={"start": start, "limit": 100})["items"]
             for item in items:
-                item["files"] = [_made(ResultFile, file) for file in item["files"]]
-                yield _made(Result, item)
+                item["files"] = [made(ResultFile, file) for file in item["files"]]
+                yield made(Result, item)
             if len(items) < 100:
                 return
             start = int(items[-1]["number"]) + 1
@@ -397,6 +280,95 @@ class Client:
             written.append(target)
         return written
 
+    def delete_image(self, image_id: str) -> None:
+        """Delete an image; refused while a job that has not ended uses it."""
+        self._answer("DELETE", f"/v1/images/{quote(image_id, safe='')}")
+
+    def delete_result(self, result_id: str) -> None:
+        """Delete a result with its files."""
+        self._answer("DELETE", f"/v1/results/{quote(result_id, safe='')}")
+
+    def delete_job(self, job_id: str) -> None:
+        """Delete a job that has ended, with its results."""
+        self._answer("DELETE", f"/v1/jobs/{quote(job_id, safe='')}")
+
+    def levels(self, image_id: str) -> list[Level]:
+        """Return the sizes at which tiles of an image can be had."""
+        found = self._json("GET", f"/v1/images/{quote(image_id, safe='')}/tiles")
+        return [made(Level, item) for item in found["levels"]]
+
+    def tile(self, image_id: str, level: int, row: int, column: int, *, frame: int = 0) -> bytes:
+        """Return a tile of an image as PNG, 512 px high and wide, less at the edges."""
+        path = f"/v1/images/{quote(image_id, safe='')}/tiles/{level}/{row}/{column}.png"
+        return self._answer("GET", path, params={"frame": frame}).content
+
+    def models(self) -> list[Model]:
+        """Return the models that jobs can name."""
+        return [made(Model, item) for item in self._json("GET", "/v1/models")["items"]]
+
+    def upload_model(self, file: str | os.PathLike[str], *, name: str | None = None) -> Model:
+        """Upload a ``.safetensors`` file that `everhart train` made; it needs the scope admin.
+
+        Parameters
+        ----------
+        file
+            The file.
+        name
+            Under which jobs ask for it; the name of the file if nothing is said.
+        """
+        return made(Model, self._upload("/v1/models", Path(file), name))
+
+    def delete_model(self, name: str) -> None:
+        """Delete an uploaded model; refused while a job that has not ended uses it."""
+        self._answer("DELETE", f"/v1/models/{quote(name, safe='')}")
+
+    def compare(
+        self,
+        images: Sequence[str],
+        methods: Sequence[str],
+        *,
+        roles: Mapping[str, str] | None = None,
+        pixel_size_nm: float | None = None,
+        key: str | None = None,
+        **parameters: Any,
+    ) -> Job:
+        """Compare methods on images and do not wait for it; :meth:`runs` has the figures.
+
+        Parameters
+        ----------
+        images, roles, pixel_size_nm, key, **parameters
+            As for :meth:`submit`.
+        methods
+            Names of methods and models.
+        """
+        body = {
+            "images": list(images),
+            "methods": list(methods),
+            "roles": dict(roles or {}),
+            "parameters": parameters,
+            "pixel_size_nm": pixel_size_nm,
+        }
+        headers = {} if key is None else {"Idempotency-Key": key}
+        return made(Job, self._json("POST", "/v1/comparisons", json=body, headers=headers))
+
+    def runs(self, comparison: str) -> list[Run]:
+        """Return the figures of a comparison, for each image and method."""
+        found = self._json("GET", f"/v1/comparisons/{quote(comparison, safe='')}")
+        return [made(Run, item) for item in found["runs"]]
+
+    def _upload(self, path: str, file: Path, name: str | None) -> dict[str, Any]:
+        if not file.is_file():
+            raise UsageError(f"The file {file} does not exist: give one that does.")
+
+        def pieces() -> Iterator[bytes]:
+            with file.open("rb") as stream:
+                while piece := stream.read(_CHUNK):
+                    yield piece
+
+        size = {"Content-Length": str(file.stat().st_size)}
+        params = {"name": name or file.name}
+        return self._json("POST", path, params=params, content=pieces(), headers=size)
+
     def _pages(self, path: str, params: dict[str, Any]) -> Iterator[dict[str, Any]]:
         cursor: str | None = None
         while True:
@@ -423,15 +395,6 @@ class Client:
         if answer.is_success:
             return answer
         raise _refused(answer)
-
-
-def _made(kind: Callable[..., _T], values: Mapping[str, Any]) -> _T:
-    """Make a record; what a newer service says beside is left out."""
-    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
-    plain = {name: value for name, value in values.items() if name in known}
-    if plain.get("pixel_size_nm") is not None:
-        plain["pixel_size_nm"] = tuple(plain["pixel_size_nm"])
-    return kind(**plain)
 
 
 def _parsed(lines: Iterator[str]) -> Iterator[Event]:
