@@ -9,6 +9,7 @@ from everhart.studies.correlation import CorrelationStudy
 from everhart.studies.defects import DefectStudy
 from everhart.studies.losses import LOSS_STUDIES
 from everhart.studies.renin import TABLES
+from everhart.studies.segment import PretrainingStudy
 from everhart.studies.study import AnyStudy
 from everhart.studies.synthesis import RECIPE_STUDIES, FewImagesStudy
 
@@ -21,6 +22,7 @@ _ALL: tuple[AnyStudy, ...] = (
     *LOSS_STUDIES,
     FewImagesStudy(),
     *RECIPE_STUDIES,
+    PretrainingStudy(),
 )
 
 STUDIES: Mapping[str, AnyStudy] = {study.name: study for study in _ALL}

@@ -1,0 +1,272 @@
+"""Segmentation with few labels: what pretraining is worth."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import yaml
+from numpy.typing import NDArray
+
+from everhart.io import read
+from everhart.io.atomic import write_text
+from everhart.metrics.segmentation import BoundaryMatch, boundary_match, class_scores
+from everhart.studies.segment_sets import LabelledSet, Split, labelled_set, truth_of
+from everhart.studies.segment_table import pretraining_table
+from everhart.studies.study import Progress, Scale
+
+__all__ = ["PretrainingStudy", "copied_labels", "scores_of"]
+
+Labels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class _Size:
+    """How large everything is at a scale.
+
+    `labels` are numbers of labelled images, None for all; `scale` enlarges the real images.
+    """
+
+    sets: tuple[str, ...]
+    splits: int
+    labels: tuple[int | None, ...]
+    starts: tuple[str, ...]
+    widths: tuple[int, ...]
+    steps: int
+    pretraining_steps: int
+    batch: int
+    crop_px: int
+    image_px: int
+    images: int
+    scale: float
+    epoch: int
+
+
+_STARTS: Final = ("random", "poisson", "pix2pix", "denoiser")
+
+_SIZES: Final = {
+    "smoke": _Size(
+        ("stack",), 1, (1,), ("random", "poisson"), (8, 16), 8, 4, 2, 32, 64, 4, 1.0, 4
+    ),
+    "cpu": _Size(
+        ("alpt", "particles"), 2, (1, 3), _STARTS, (32, 64, 128, 256), 200, 300, 4, 128,
+        256, 12, 0.5, 25,
+    ),
+    "gpu": _Size(
+        ("alpt", "isbi", "emps", "vnc", "stack", "particles"), 3, (1, 3, 10, None), _STARTS,
+        (32, 64, 128, 256), 4000, 20_000, 16, 128, 512, 40, 1.0, 100,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PretrainingStudy:
+    """Starts of a segmentation, with few labels: random, denoisers, a conditional GAN."""
+
+    name: str = "segment-pretraining"
+    title: str = "segmentation with few labels: what pretraining by denoising is worth"
+
+    def run(
+        self, scale: Scale, folder: Path, *, seeds: int | None, progress: Progress
+    ) -> dict[str, Any]:
+        """Pretrain, fine-tune and judge; a split is a repetition."""
+        size = _SIZES[scale.name]
+        results = folder / self.name
+        cells = results / "cells"
+        cells.mkdir(parents=True, exist_ok=True)
+        rows: list[dict[str, Any]] = []
+        for name in size.sets:
+            known = labelled_set(name, results / "data", size.image_px, size.images)
+            if known is None:
+                progress(f"{self.name}: {name} is left out, EVERHART_DATA is not set")
+                continue
+            for number in range(seeds or size.splits):
+                split = known.split(number)
+                rows += _copied_rows(known, split, size, number)
+                for count in size.labels:
+                    for start in size.starts:
+                        key = f"{name}_{number}_{count or 'all'}_{start}"
+                        path = cells / f"{key}.json"
+                        if not path.is_file():
+                            progress(f"{self.name}: {key}")
+                            found = _cell(known, split, count, start, size, results, number)
+                            row = {
+                                "set": name, "split": number, "labels": count, "start": start,
+                                **found,
+                            }  # fmt: skip
+                            write_text(path, json.dumps(row, indent=2) + "\n", overwrite=True)
+                        rows.append(json.loads(path.read_text(encoding="utf-8")))
+                # What is there is shown, should the rest never come.
+                self._write(results, scale.name, rows)
+        return self._write(results, scale.name, rows)
+
+    def _write(
+        self, results: Path, scale: str, rows: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        record = {"study": self.name, "title": self.title, "scale": scale, "rows": list(rows)}
+        write_text(results / "results.json", json.dumps(record, indent=2) + "\n", overwrite=True)
+        write_text(results / "table.md", pretraining_table(self.title, rows), overwrite=True)
+        return record
+
+
+def scores_of(
+    predictions: Sequence[Labels], truths: Sequence[Labels], classes: Sequence[str]
+) -> dict[str, Any]:
+    """Return overlap and borders of label images."""
+    scores = class_scores(predictions, truths, len(classes))
+    found = scores.to_dict(classes)
+    for tolerance in (1, 2):
+        total = BoundaryMatch(0, 0, 0, 0)
+        for said, true in zip(predictions, truths, strict=True):
+            total += boundary_match(said, true, tolerance_px=tolerance)
+        found[f"boundary_f1_{tolerance}_px"] = round(total.f1, 6)
+    return found
+
+
+def copied_labels(labelled: Sequence[int], tested: Sequence[int]) -> list[int]:
+    """Return for each tested field the nearest labelled one in the order, the first of two.
+
+    Examples
+    --------
+    >>> copied_labels([2, 9], [4, 5, 6])
+    [2, 2, 9]
+    """
+    return [min(labelled, key=lambda place: (abs(place - at), place)) for at in tested]
+
+
+def _copied_rows(
+    known: LabelledSet, split: Split, size: _Size, number: int
+) -> list[dict[str, Any]]:
+    """Score the copies of the nearest labels: what a segmentation must beat to have seen anything.
+
+    Once as the split allows it, and once without a gap, where each field takes the labels of the
+    one before it.
+    """
+    if not known.gap:
+        return []
+    classes = known.settings["classes"]
+    _, files = known.files()
+    truths = [truth_of(file, classes) for file in files]
+    rows = []
+    for count in size.labels:
+        copied = copied_labels(split.labelled(count), split.tested)
+        found = scores_of(
+            [truths[place] for place in copied],
+            [truths[place] for place in split.tested],
+            known.classes,
+        )
+        rows.append(
+            {"set": known.name, "split": number, "labels": count, "start": "copied labels", **found}
+        )
+    before = [place - 1 if place else 1 for place in split.tested]
+    found = scores_of(
+        [truths[place] for place in before], [truths[place] for place in split.tested],
+        known.classes,
+    )  # fmt: skip
+    rows.append(
+        {"set": known.name, "split": number, "labels": "neighbour", "start": "copied labels",
+         **found}
+    )  # fmt: skip
+    return rows
+
+
+def _cell(
+    known: LabelledSet,
+    split: Split,
+    count: int | None,
+    start: str,
+    size: _Size,
+    results: Path,
+    number: int,
+) -> dict[str, Any]:
+    from everhart.segment.segmenter import Segmenter
+
+    config = _config(known, split, split.labelled(count), size, number)
+    if start != "random":
+        config["start_from"] = _start(start, known, split, size, results, number)
+    model = _trained(config, results / "models", "segment")
+    segmenter = Segmenter.load(model)
+    images, labels = known.files()
+    predictions, truths = [], []
+    for place in split.tested:
+        image = read(images[place])
+        found = segmenter.segment(image.pixels, pixel_size_nm=image.pixel_size_nm)
+        predictions.append(found.classes)
+        truths.append(truth_of(labels[place], known.settings["classes"]))
+    curve = pd.read_csv(model.parent / "curves.csv")
+    return {
+        **scores_of(predictions, truths, known.classes),
+        "curve": [round(1 - float(error), 5) for error in curve["validation_error"]],
+        "training_cpu_minutes": float(segmenter.header.card.metrics["cpu_minutes"]),
+    }
+
+
+def _config(
+    known: LabelledSet, split: Split, labelled: Sequence[int], size: _Size, seed: int
+) -> dict[str, Any]:
+    """Return the config of a training on some labels; the tested fields give its curve alone."""
+    real = known.name not in ("stack", "particles")
+    return {
+        "task": "segment",
+        "seed": seed,
+        "data": dict(known.data),
+        **known.settings,
+        "scale": size.scale if real else 1.0,
+        "train": {"blocks": [[place, place] for place in labelled]},
+        "validation": {"blocks": [[place, place] for place in split.tested]},
+        "gap": split.gap,
+        "validation_samples": 4 * size.batch,
+        "crop_px": size.crop_px,
+        "network": {"widths": list(size.widths)},
+        "augmentation": {"turns": known.turns, "zoom": [0.8, 1.25]},
+        "optimiser": _optimiser(size, size.steps),
+    }
+
+
+def _optimiser(size: _Size, steps: int) -> dict[str, Any]:
+    return {
+        "steps": steps,
+        "batch_size": size.batch,
+        "steps_per_epoch": size.epoch,
+        "warmup_steps": min(20, steps // 4),
+        "ema_decay": 0.98,
+        "threads": 1,
+    }
+
+
+def _start(
+    start: str, known: LabelledSet, split: Split, size: _Size, results: Path, seed: int
+) -> str:
+    """Return the model to start from, trained where it has to be, on images that do not judge."""
+    if start == "denoiser":
+        return "sem-general"
+    data = {name: known.data[name] for name in ("folder", "images")}
+    config = {
+        "task": "pix2pix" if start == "pix2pix" else "poisson-denoise",
+        "seed": seed,
+        "data": data,
+        "train": {"blocks": [[place, place] for place in split.learned]},
+        "crop_px": size.crop_px if known.name in ("stack", "particles") else 128,
+        "network": {"widths": list(size.widths)},
+        "optimiser": _optimiser(size, size.pretraining_steps),
+    }
+    return str(_trained(config, results / "models", "pretrain"))
+
+
+def _trained(config: dict[str, Any], models: Path, kind: str) -> Path:
+    """Return the model of a config, trained, or trained to its end, where there is none."""
+    from everhart.segment.pretraining import train as pretrain
+    from everhart.segment.train import train
+
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
+    path, run = models / f"{kind}-{digest}.yaml", models / f"{kind}-{digest}"
+    models.mkdir(parents=True, exist_ok=True)
+    write_text(path, yaml.safe_dump(config, sort_keys=False), overwrite=True)
+    resume = (run / "checkpoints" / "last.ckpt").is_file()
+    return (train if kind == "segment" else pretrain)(path, run, resume=resume)
