@@ -17,8 +17,10 @@ from everhart import io
 from everhart.errors import UsageError
 from everhart.service.compute import ComputePool
 from everhart.service.hot_folder import FAILED, HotFolder
+from everhart.service.server import serve
+from everhart.service.settings import Settings
 
-from .served import tiff
+from .served import serving, tiff
 
 
 @pytest.fixture
@@ -138,3 +140,52 @@ def test_wrong_calls(tmp_path: Path, pool: ComputePool):
     ]:
         with pytest.raises(UsageError, match=said):
             HotFolder(*arguments, pool)
+
+
+def test_a_hot_folder_of_the_server(tmp_path: Path):
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "before.tif").write_bytes(tiff(10))
+    (source / "bad.tif").write_bytes(tiff(11)[:-500])
+    (source / "small.tif").write_bytes(tiff(12, (8, 8)))
+    watched = {
+        "folder": str(source), "operation": "measure-lines", "parameters": {"unit": "px"},
+        "settle_s": 0.3, "patience_s": 0.6,
+    }  # fmt: skip
+    settings = {"watch": json.dumps([watched])}
+    failed = source / FAILED
+    with serving(tmp_path, **settings) as server:
+        until(lambda: (failed / "bad.tif").exists() and (failed / "small.tif").exists())
+        # Noise has no lines: that file failed too, with what its job said.
+        until(lambda: (failed / "before.tif").exists())
+        jobs = server.http.get("/v1/jobs").json()["items"]
+        assert {job["state"] for job in jobs} == {"failed"}
+        assert len(jobs) == 2
+        assert "bad.tif" in (failed / "bad.tif.txt").read_text()
+        assert (failed / "before.tif.txt").read_text().strip() in [job["error"] for job in jobs]
+    assert list(source.glob("*.tif")) == []
+    watched |= {"operation": "denoise", "parameters": {"method": "median"}}
+    settings = {"watch": json.dumps([watched])}
+    for _ in range(2):  # nothing is done twice after a restart
+        (source / "good.tif").write_bytes(tiff(13))
+        with serving(tmp_path, **settings) as server:
+            until(lambda: server.http.get("/v1/jobs?state=done").json()["items"])
+            time.sleep(1)
+            (job,) = server.http.get("/v1/jobs?state=done").json()["items"]
+            (result,) = server.http.get(f"/v1/jobs/{job['id']}/results").json()["items"]
+            assert result["provenance"]["images"][0]["name"] == "good.tif"
+    assert (source / "good.tif").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"folder": "/nowhere/at/all"}, "does not exist"),
+        ({"operation": "align"}, "takes a series"),
+        ({"parameters": {"methid": "x"}}, "did you mean 'method'"),
+    ],
+)
+def test_wrong_hot_folders_of_the_server(tmp_path: Path, change: dict[str, object], said: str):
+    settings = Settings(folder=tmp_path, watch=[{"folder": str(tmp_path), **change}])
+    with pytest.raises(UsageError, match=said):
+        serve(settings, lambda _: pytest.fail("serves"))

@@ -34,6 +34,7 @@ from everhart.service.scratch import make_scratch
 from everhart.service.settings import Settings
 from everhart.service.state import State
 from everhart.service.store import open_store
+from everhart.service.watching import watch
 
 __all__ = ["make_app"]
 
@@ -81,9 +82,14 @@ def make_app(settings: Settings) -> FastAPI:
         engine.start()
         # The first upload finds a reader that has started.
         threading.Thread(target=readers.warm, daemon=True).start()
+        watching = [
+            asyncio.create_task(watch(app.state.everhart, folder)) for folder in settings.watch
+        ]
         try:
             yield
         finally:
+            for task in watching:
+                task.cancel()
             await asyncio.to_thread(engine.stop)
             readers.close()
             await database.close()

@@ -7,12 +7,11 @@ program was killed.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +21,7 @@ from everhart.errors import EverhartError, FileFormatError, UsageError
 from everhart.io.atomic import write_text
 from everhart.io.limits import DEFAULT_LIMITS
 from everhart.operations.tables import joined_csv
+from everhart.service.arrivals import LOOK_EVERY_S, Arrivals, free, hash_of, put_aside
 from everhart.service.compute import CancelledError, ComputePool, CrashError
 from everhart.service.names import file_name
 
@@ -32,8 +32,6 @@ FAILED = "failed"
 
 _RECORD = "result.json"
 _SCRATCH = ".everhart-scratch"
-_LOOK_EVERY_S = 0.25
-_READ_AT_ONCE = 1 << 20
 
 
 @dataclass
@@ -70,7 +68,7 @@ class HotFolder:
     patience_s: float = 30.0
     say: Callable[[str], None] = lambda _: None
     _done: set[tuple[str, str]] = field(default_factory=set, init=False)
-    _seen: dict[Path, _Seen] = field(default_factory=dict, init=False)
+    _arrivals: Arrivals = field(init=False)
 
     def __post_init__(self) -> None:
         from everhart.operations import get_operation
@@ -90,6 +88,7 @@ class HotFolder:
             raise UsageError(
                 f"The output {self.output} is in the folder that is watched: give another one."
             )
+        self._arrivals = Arrivals(self.source, self.settle_s, self.patience_s)
         self.output.mkdir(parents=True, exist_ok=True)
         # Only of a run that was killed: nothing in it has appeared.
         shutil.rmtree(self.output / _SCRATCH, ignore_errors=True)
@@ -106,45 +105,20 @@ class HotFolder:
             If the folder is gone, or results cannot be written.
         """
         while not stop.is_set():
-            for path in self.complete():
+            for path in self._arrivals.complete():
                 if stop.is_set():
                     return
                 try:
                     self.take(path)
                 except CancelledError:
                     return
-            stop.wait(_LOOK_EVERY_S)
-
-    def complete(self) -> Iterator[Path]:
-        """Give the files that have stayed as they are for long enough, and are not done with."""
-        try:
-            found = sorted(p for p in self.source.iterdir() if p.is_file() and _is_wanted(p))
-        except OSError as error:
-            raise EverhartError(
-                f"The folder {self.source} cannot be read ({error.strerror}): check the disk or "
-                "the share, and start again."
-            ) from error
-        for path in list(self._seen):
-            if path not in found:
-                del self._seen[path]
-        moment = time.monotonic()
-        for path in found:
-            try:
-                state = path.stat()
-            except OSError:  # it was moved just now
-                continue
-            now = (state.st_size, state.st_mtime_ns)
-            seen = self._seen.get(path)
-            if seen is None or seen.state != now:
-                self._seen[path] = _Seen(now, moment)
-            elif not seen.is_done and state.st_size and moment - seen.since >= seen.settle(self):
-                yield path
+            stop.wait(LOOK_EVERY_S)
 
     def take(self, path: Path) -> None:
         """Work on a file, if this was not done before."""
-        seen = self._seen.setdefault(path, _Seen((0, 0), time.monotonic()))
+        seen = self._arrivals.seen(path)
         try:
-            sha256 = _hash(path)
+            sha256 = hash_of(path)
         except OSError:  # the microscope holds it, or it is gone: it is looked at again
             return
         if (path.name, sha256) in self._done:
@@ -158,7 +132,7 @@ class HotFolder:
             seen.failures += 1
             # A program that writes in several goes leaves a file that cannot be read in between.
             may_change = isinstance(error, (FileFormatError, CrashError))
-            if not may_change or time.monotonic() - seen.since >= self.patience_s:
+            if not may_change or seen.is_given_up(self.patience_s):
                 self._give_up(path, str(error))
             return
         self._done.add((path.name, sha256))
@@ -183,7 +157,7 @@ class HotFolder:
                 "folder": str(scratch),
             }
         )
-        if _hash(path) != sha256:
+        if hash_of(path) != sha256:
             raise FileFormatError(f"{path.name} changed while it was read.")
         record = {
             "source": path.name,
@@ -200,22 +174,12 @@ class HotFolder:
             "files": sorted(answer["files"]),
         }
         write_text(scratch / _RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-        target = _free(self.output / file_name(path.stem))
+        target = free(self.output / file_name(path.stem), taken=(FAILED,))
         scratch.rename(target)
         return target
 
     def _give_up(self, path: Path, reason: str) -> None:
-        failed = self.output / FAILED
-        failed.mkdir(exist_ok=True)
-        target = _free(failed / file_name(path.name))
-        # The reason first: a file without one would be a riddle.
-        write_text(target.with_name(f"{target.name}.txt"), reason + "\n", overwrite=True)
-        try:
-            shutil.move(path, target)
-        except OSError as error:
-            raise EverhartError(
-                f"{path} cannot be moved to {failed} ({error.strerror}): give the right to."
-            ) from error
+        put_aside(path, self.output / FAILED, reason)
         self.say(f"{path.name}: failed: {reason}")
 
     def _join_tables(self) -> None:
@@ -226,42 +190,3 @@ class HotFolder:
                 parts.setdefault(table.name, []).append(table)
         for name, tables in parts.items():
             write_text(self.output / name, joined_csv(tables), overwrite=True)
-
-
-@dataclass
-class _Seen:
-    """A file as it was when it was looked at last."""
-
-    state: tuple[int, int]
-    since: float
-    is_done: bool = False
-    failures: int = 0
-
-    def settle(self, folder: HotFolder) -> float:
-        """Say for how long it must stay as it is: longer after each failure."""
-        waited: float = folder.settle_s * 2**self.failures
-        return min(waited, folder.patience_s)
-
-
-def _is_wanted(path: Path) -> bool:
-    # Names under which programs write what they rename when it is whole.
-    return not path.name.startswith((".", "~")) and path.suffix.lower() not in (
-        ".tmp", ".part", ".partial", ".crdownload", ".txt", ".xml", ".json", ".hdr",
-    )  # fmt: skip
-
-
-def _hash(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while piece := stream.read(_READ_AT_ONCE):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
-def _free(path: Path) -> Path:
-    """Return a name that nothing has yet."""
-    number, free = 2, path
-    while free.exists() or free.name == FAILED:
-        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
-        number += 1
-    return free

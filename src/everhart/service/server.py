@@ -27,13 +27,15 @@ def serve(settings: Settings, on_listening: Callable[[str], None]) -> None:
     Raises
     ------
     UsageError
-        If others than this machine would be served without tokens.
+        If others than this machine would be served without tokens, or a hot folder is not there.
     EverhartError
         If the port is taken, or the database cannot be used.
     """
     from everhart.service.database import migrate
+    from everhart.service.watching import check_watched
 
     set_up_logs()
+    check_watched(settings)
     migrate(settings)
     _check_tokens(settings)
     listening = _listen(settings)

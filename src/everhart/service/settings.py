@@ -6,7 +6,7 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -16,10 +16,28 @@ from pydantic_settings import (
 
 from everhart.errors import UsageError
 
-__all__ = ["PREFIX", "Settings", "is_loopback", "load_settings", "settings_table"]
+__all__ = ["PREFIX", "Settings", "WatchedFolder", "is_loopback", "load_settings", "settings_table"]
 
 PREFIX = "EVERHART_SERVICE_"
 """What the names of the environment variables begin with."""
+
+
+class WatchedFolder(BaseModel):
+    """A hot folder: each image that comes into it is uploaded, and a job is made of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    folder: Path
+    operation: str = "denoise"
+    parameters: dict[str, Any] = {}
+    pixel_size_nm: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
+    settle_s: Annotated[float, Field(ge=0.1)] = 1.0
+    patience_s: Annotated[float, Field(ge=0.1)] = 30.0
+
+    @field_validator("folder")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
 
 
 class Settings(BaseSettings):
@@ -96,6 +114,14 @@ class Settings(BaseSettings):
         int,
         Field(ge=0, le=256, description="Processes that run operations; 0 leaves it to workers."),
     ] = 1
+    cluster: Annotated[
+        str | None,
+        Field(description="tcp://HOST:8786 of a Dask scheduler, over whose workers jobs spread."),
+    ] = None
+    watch: Annotated[
+        tuple[WatchedFolder, ...],
+        Field(description="Hot folders, whose images are uploaded and run; see below."),
+    ] = ()
     max_images_per_job: Annotated[int, Field(ge=1, description="Most images of one job.")] = 10_000
     wrong_tokens_per_minute: Annotated[
         int, Field(ge=1, description="Wrong tokens of one address before it is answered 429.")
