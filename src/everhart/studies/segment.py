@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from everhart.io import read
 from everhart.io.atomic import write_text
 from everhart.metrics.segmentation import BoundaryMatch, boundary_match, class_scores
-from everhart.studies.segment_sets import LabelledSet, Split, labelled_set, truth_of
+from everhart.studies.segment_sets import LabelledSet, Split, labelled_set
 from everhart.studies.segment_table import pretraining_table
 from everhart.studies.study import Progress, Scale
 
-__all__ = ["PretrainingStudy", "copied_labels", "scores_of"]
+__all__ = ["PretrainingStudy", "scores_of"]
 
 Labels = NDArray[np.uint8]
 
@@ -97,7 +97,8 @@ class PretrainingStudy:
                             progress(f"{self.name}: {key}")
                             found = _cell(known, split, count, start, size, results, number)
                             row = {
-                                "set": name, "split": number, "labels": count, "start": start,
+                                "set": name, "split": number, "labels": str(count or "all"),
+                                "start": start,
                                 **found,
                             }  # fmt: skip
                             write_text(path, json.dumps(row, indent=2) + "\n", overwrite=True)
@@ -129,50 +130,30 @@ def scores_of(
     return found
 
 
-def copied_labels(labelled: Sequence[int], tested: Sequence[int]) -> list[int]:
-    """Return for each tested field the nearest labelled one in the order, the first of two.
-
-    Examples
-    --------
-    >>> copied_labels([2, 9], [4, 5, 6])
-    [2, 2, 9]
-    """
-    return [min(labelled, key=lambda place: (abs(place - at), place)) for at in tested]
-
-
 def _copied_rows(
     known: LabelledSet, split: Split, size: _Size, number: int
 ) -> list[dict[str, Any]]:
-    """Score the copies of the nearest labels: what a segmentation must beat to have seen anything.
+    """Score copies of the nearest field's labels: what must be beaten to have seen anything.
 
-    Once as the split allows it, and once without a gap, where each field takes the labels of the
-    one before it.
+    For each number of labels as the split allows it; and with every other field of the set as a
+    source, which is what a split without a gap would have to be compared with.
     """
     if not known.gap:
         return []
-    classes = known.settings["classes"]
-    _, files = known.files()
-    truths = [truth_of(file, classes) for file in files]
+    truths = known.truths()
+    sources = {str(count or "all"): split.labelled(count) for count in size.labels}
+    sources |= {"all": split.learned, "neighbours": tuple(range(len(truths)))}
     rows = []
-    for count in size.labels:
-        copied = copied_labels(split.labelled(count), split.tested)
+    for count, labelled in sources.items():
+        copied = [known.nearest(labelled, place) for place in split.tested]
         found = scores_of(
             [truths[place] for place in copied],
             [truths[place] for place in split.tested],
-            known.classes,
+            tuple(known.classes),
         )
         rows.append(
-            {"set": known.name, "split": number, "labels": count, "start": "copied labels", **found}
+            {"set": known.name, "split": number, "labels": count, "start": "copied", **found}
         )
-    before = [place - 1 if place else 1 for place in split.tested]
-    found = scores_of(
-        [truths[place] for place in before], [truths[place] for place in split.tested],
-        known.classes,
-    )  # fmt: skip
-    rows.append(
-        {"set": known.name, "split": number, "labels": "neighbour", "start": "copied labels",
-         **found}
-    )  # fmt: skip
     return rows
 
 
@@ -192,16 +173,16 @@ def _cell(
         config["start_from"] = _start(start, known, split, size, results, number)
     model = _trained(config, results / "models", "segment")
     segmenter = Segmenter.load(model)
-    images, labels = known.files()
+    images, every = known.images(), known.truths()
     predictions, truths = [], []
     for place in split.tested:
         image = read(images[place])
         found = segmenter.segment(image.pixels, pixel_size_nm=image.pixel_size_nm)
         predictions.append(found.classes)
-        truths.append(truth_of(labels[place], known.settings["classes"]))
+        truths.append(every[place])
     curve = pd.read_csv(model.parent / "curves.csv")
     return {
-        **scores_of(predictions, truths, known.classes),
+        **scores_of(predictions, truths, tuple(known.classes)),
         "curve": [round(1 - float(error), 5) for error in curve["validation_error"]],
         "training_cpu_minutes": float(segmenter.header.card.metrics["cpu_minutes"]),
     }
@@ -211,16 +192,15 @@ def _config(
     known: LabelledSet, split: Split, labelled: Sequence[int], size: _Size, seed: int
 ) -> dict[str, Any]:
     """Return the config of a training on some labels; the tested fields give its curve alone."""
-    real = known.name not in ("stack", "particles")
     return {
         "task": "segment",
         "seed": seed,
         "data": dict(known.data),
-        **known.settings,
-        "scale": size.scale if real else 1.0,
+        "classes": dict(known.classes),
+        "scale": 1.0 if known.simulated else size.scale,
         "train": {"blocks": [[place, place] for place in labelled]},
         "validation": {"blocks": [[place, place] for place in split.tested]},
-        "gap": split.gap,
+        "gap": 0,  # the split has kept it
         "validation_samples": 4 * size.batch,
         "crop_px": size.crop_px,
         "network": {"widths": list(size.widths)},
@@ -252,7 +232,7 @@ def _start(
         "seed": seed,
         "data": data,
         "train": {"blocks": [[place, place] for place in split.learned]},
-        "crop_px": size.crop_px if known.name in ("stack", "particles") else 128,
+        "crop_px": size.crop_px,
         "network": {"widths": list(size.widths)},
         "optimiser": _optimiser(size, size.pretraining_steps),
     }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import os
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,33 +16,42 @@ from numpy.typing import NDArray
 from everhart.io import read, write
 from everhart.micrograph import Micrograph
 
-__all__ = ["SETS", "LabelledSet", "Split", "labelled_set", "truth_of"]
+__all__ = ["SETS", "LabelledSet", "Place", "Split", "labelled_set"]
+
+
+class Place(NamedTuple):
+    """Where a field lies: fields of one part with slices nearby show nearly the same."""
+
+    part: str
+    slice: int
 
 
 @dataclass(frozen=True)
 class Split:
-    """Places of the fields, in their order, that are learned from, and that judge.
+    """Fields, by their number, that are learned from, and that judge.
 
     Parameters
     ----------
     learned
-        Fields whose images may be seen; labels are given to some of them alone.
+        Fields whose images may be seen.
     tested
         Fields that judge.
-    gap
-        Neighbours of a tested field that are not learned from.
+    shown
+        Those of `learned` that show every class: of these some are labelled, as a person would
+        choose them.
     """
 
     learned: tuple[int, ...]
     tested: tuple[int, ...]
-    gap: int
+    shown: tuple[int, ...]
 
     def labelled(self, count: int | None) -> tuple[int, ...]:
-        """Return the fields whose labels are given, evenly over those that are learned from."""
+        """Return the fields whose labels are given, evenly over those that show every class."""
         if count is None or count >= len(self.learned):
             return self.learned
-        at = (np.arange(count) + 0.5) * len(self.learned) / count
-        return tuple(self.learned[int(place)] for place in at)
+        chosen = self.shown if len(self.shown) >= count else self.learned
+        at = (np.arange(count) + 0.5) * len(chosen) / count
+        return tuple(chosen[int(place)] for place in at)
 
 
 @dataclass(frozen=True)
@@ -53,69 +64,93 @@ class LabelledSet:
         Its name.
     data
         Section ``data`` of a training's config.
-    settings
-        Further settings of a training on it: classes, borders, scale.
-    count
-        Number of fields.
+    classes
+        Label values by class, as a training's config has them.
+    places
+        Where each field lies, in the sorted order of the files.
     gap
-        Neighbours of a field that are alike.
+        Slices beside a tested one that are not learned from.
     rare
-        Name of its rarest class, or "".
+        Name of its rarest class.
+    turns
+        Whether quarter turns leave the specimen what it is.
     """
 
     name: str
     data: Mapping[str, Any]
-    settings: Mapping[str, Any]
-    count: int
+    classes: Mapping[str, Any]
+    places: tuple[Place, ...]
     gap: int
-    rare: str = ""
+    rare: str
     turns: bool = True
-    classes: tuple[str, ...] = field(default=())
+
+    @property
+    def simulated(self) -> bool:
+        """Whether it is made here."""
+        return self.name not in _REAL
 
     def split(self, number: int, of: int = 3) -> Split:
-        """Return one of several splits: a block of fields judges, another each time.
+        """Return one of several splits: a block of slices of every part judges.
 
-        Fields in the gap beside the block are in neither part.
+        Slices in the gap beside the block are neither learned from nor judge.
         """
-        edges = np.linspace(0, self.count, of + 1).round().astype(int)
-        first, last = int(edges[number % of]), int(edges[number % of + 1])
-        barred = range(first - self.gap, last + self.gap)
-        learned = tuple(place for place in range(self.count) if place not in barred)
-        return Split(learned, tuple(range(first, last)), self.gap)
+        slices = sorted({place.slice for place in self.places})
+        edges = np.linspace(0, len(slices), of + 1).round().astype(int)
+        block = slices[int(edges[number % of]) : int(edges[number % of + 1])]
+        low, high = block[0], block[-1]
+        tested = tuple(n for n, p in enumerate(self.places) if low <= p.slice <= high)
+        learned = tuple(
+            n for n, p in enumerate(self.places) if not low - self.gap <= p.slice <= high + self.gap
+        )
+        truths = self.truths()
+        shown = tuple(
+            n
+            for n in learned
+            if (np.bincount(truths[n].ravel(), minlength=len(self.classes)) > 0).all()
+        )
+        return Split(learned, tested, shown)
 
-    def files(self) -> tuple[list[Path], list[Path]]:
-        """Return images and label images, in the order of the fields."""
-        folder = Path(str(self.data["folder"]))
-        images = sorted(folder.glob(str(self.data["images"])))
-        labels = sorted(folder.glob(str(self.data["labels"])))
-        return images, labels
+    def nearest(self, labelled: Sequence[int], field: int) -> int:
+        """Return the labelled field most like another: of its part, by the nearest slice."""
+        own = self.places[field]
+
+        def away(other: int) -> tuple[bool, int, int]:
+            place = self.places[other]
+            return place.part != own.part, abs(place.slice - own.slice), other
+
+        return min((n for n in labelled if n != field), key=away)
+
+    def images(self) -> list[Path]:
+        """Return the files of the images."""
+        return sorted(Path(str(self.data["folder"])).glob(str(self.data["images"])))
+
+    def truths(self) -> list[NDArray[np.uint8]]:
+        """Return the classes of the pixels of every field."""
+        files = sorted(Path(str(self.data["folder"])).glob(str(self.data["labels"])))
+        return [_truth_of(file, self.classes) for file in files]
 
 
 _REAL: Final[Mapping[str, Mapping[str, Any]]] = {
     "alpt": {
         "classes": {"pore": 0, "alumina": 1, "platinum": 2},
-        "count": 45,
-        "gap": 3,
+        "gap": 2,
         "rare": "platinum",
         "labels": "alpt-labels/*.png",
     },
     "isbi": {
         "classes": {"membrane": 0, "cell": 255},
-        "count": 20,
         "gap": 1,
         "rare": "membrane",
         "labels": "isbi-labels/*.png",
     },
     "emps": {
         "classes": {"background": 0, "particle": "rest"},
-        "count": 42,
         "gap": 0,
         "rare": "particle",
         "labels": "emps-instances/*.png",
     },
     "vnc": {
         "classes": {"other": 0, "membrane": "rest"},
-        "count": 8,
         "gap": 1,
         "rare": "membrane",
         "labels": "vnc-membranes/*.png",
@@ -157,33 +192,52 @@ def labelled_set(name: str, folder: Path, size_px: int, count: int) -> LabelledS
     return LabelledSet(
         name,
         {"folder": str(place.resolve()), "images": "images/*.tif", "labels": "labels/*.tif"},
-        {"classes": {class_name: number for number, class_name in enumerate(names)}},
-        count,
+        {class_name: number for number, class_name in enumerate(names)},
+        tuple(Place("", number) for number in range(count)),
         0,
         {"stack": "oxide", "particles": "particle"}[name],
         turns=name == "particles",
-        classes=names,
     )
 
 
 def _real(name: str, known: Mapping[str, Any]) -> LabelledSet | None:
-    folder = os.environ.get("EVERHART_DATA")
-    if folder is None or not (Path(folder) / "tem-seg").is_dir():
+    given = os.environ.get("EVERHART_DATA")
+    folder = Path(given or "") / "tem-seg"
+    if given is None or not folder.is_dir():
         return None
+    images = sorted((folder / f"{name}-images").glob("*.png"))
+    places = tuple(Place("", number) for number in range(len(images)))
+    if name == "alpt":
+        places = _slices(folder, images)
     return LabelledSet(
         name,
         {
-            "folder": str((Path(folder) / "tem-seg").resolve()),
+            "folder": str(folder.resolve()),
             "images": f"{name}-images/*.png",
             "labels": known["labels"],
             "pairing": "order",
         },
-        {"classes": dict(known["classes"])},
-        known["count"],
+        known["classes"],
+        places,
         known["gap"],
         known["rare"],
-        classes=tuple(known["classes"]),
     )
+
+
+def _slices(folder: Path, images: Sequence[Path]) -> tuple[Place, ...]:
+    """Return stack, patch and slice of the `alpt` images, which their first names tell.
+
+    Sorted by name, the two patches of a slice take turns, and some are missing: neighbours in that
+    order show different places.
+    """
+    with (folder / "manifest.csv").open(encoding="utf-8", newline="") as table:
+        paths = {row["file"]: row["path"] for row in csv.DictReader(table)}
+    found = []
+    for image in images:
+        match = re.search(r"_al_(\d)(\d+)\.tifpatch_(\d+)", paths[f"alpt-images/{image.name}"])
+        assert match is not None, image
+        found.append(Place(f"{match[1]}-{match[3]}", int(match[2])))
+    return tuple(found)
 
 
 def _stack(rng: np.random.Generator, size_px: int) -> tuple[Micrograph, Micrograph]:
@@ -224,7 +278,7 @@ def _lattice_particles(rng: np.random.Generator, size_px: int) -> tuple[Microgra
     return Micrograph(counts, (0.1, 0.1)), Micrograph((objects > 0).astype(np.uint8), (0.1, 0.1))
 
 
-def truth_of(labels: Path, classes: Mapping[str, Any]) -> NDArray[np.uint8]:
+def _truth_of(labels: Path, classes: Mapping[str, Any]) -> NDArray[np.uint8]:
     """Return the numbers of the classes of a label image, in the order of `classes`."""
     pixels = read(labels).pixels
     out = np.zeros(pixels.shape, np.uint8)

@@ -45,8 +45,7 @@ def pretraining_table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
     lines = [f"# {title}", "", f"| {' | '.join(head)} |", "| --- | ---: | --- |" + " ---: |" * 5]
     groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
-        labels = "all" if row["labels"] is None else str(row["labels"])
-        groups.setdefault((row["set"], labels, row["start"]), []).append(row)
+        groups.setdefault((row["set"], row["labels"], row["start"]), []).append(row)
     for (name, labels, start), cells in groups.items():
         random = {c["split"]: c for c in groups.get((name, labels, "random"), [])}
         epochs = []
