@@ -242,7 +242,7 @@ def _load(image_file: Path, label_file: Path, config: SegmentConfig) -> Field:
 
 
 def _pairs(config: LabelledConfig) -> list[tuple[Path, Path]]:
-    images, labels = config.matches(config.images), config.matches(config.labels)
+    images, labels = _matches(config, config.images), _matches(config, config.labels)
     given = f"images = {config.images!r} and labels = {config.labels!r}"
     if not images:
         raise UsageError(f"{config.path}: no image matches with {given}; correct the patterns.")
@@ -259,6 +259,14 @@ def _pairs(config: LabelledConfig) -> list[tuple[Path, Path]]:
             "stand for the same text in both, or give pairing: order."
         )
     return [(images[key], labels[key]) for key in sorted(images)]
+
+
+def _matches(config: LabelledConfig, pattern: str) -> dict[str, Path]:
+    """Return files by what the star stands for; a suffix is no part of a name."""
+    found = config.matches(pattern)
+    if not pattern.endswith("*"):
+        return found
+    return {str(Path(key).with_suffix("")): file for key, file in found.items()}
 
 
 def _selected(names: Sequence[str], selection: SelectionConfig, what: str) -> list[int]:

@@ -1,0 +1,207 @@
+"""Training and use of a segmentation, from a config to label images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import everhart as eh
+from everhart.cli import main
+from everhart.errors import UsageError
+from everhart.metrics.segmentation import class_scores, instance_match
+from everhart.operations import OPERATIONS
+from everhart.segment.objects import separated
+from everhart.segment.segmenter import Segmenter
+from everhart.segment.train import train
+from everhart.training.model_file import load_model, read_header
+
+from .labelled_discs import discs, settings, written
+
+
+def test_a_model_tells_discs_from_background(model: Path, rng):
+    image, objects = discs(rng, 96)
+    found = Segmenter.load(model, device="cpu").segment(image, objects=True)
+    scores = class_scores([found.classes], [objects > 0], 2)
+    assert scores.mean_iou > 0.85
+    assert instance_match(found.objects, objects).recall >= 0.5
+    header = read_header(model)
+    assert (header.kind, header.inference["classes"]) == ("segment", ["background", "disc"])
+    assert header.card.name == "discs"
+    assert "6 labelled images" in header.card.training_data
+
+
+def test_tiles_are_not_seen(model: Path, rng):
+    image, _ = discs(rng, 150)
+    segmenter = Segmenter.load(model, device="cpu", precision="fp32")
+    whole = segmenter.segment(image).classes
+    for tile_px in (48, 96):
+        np.testing.assert_array_equal(segmenter.segment(image, tile_px=tile_px).classes, whole)
+
+
+def test_grey_levels_and_dtype_do_not_matter(model: Path, rng):
+    image, _ = discs(rng)
+    segmenter = Segmenter.load(model, device="cpu", precision="fp32")
+    expected = segmenter.segment(image).classes
+    stretched = segmenter.segment(image.astype(np.uint16) * 90 + 1000).classes
+    assert (stretched == expected).mean() > 0.999
+    with pytest.raises(UsageError, match="constant image"):
+        segmenter.segment(np.full((40, 40), 3.0))
+
+
+def test_a_resumed_run_repeats_the_uninterrupted_one(labelled: Path, tmp_path: Path):
+    config = written(settings(labelled, validation={"blocks": [[7, 7]]}, gap=1), tmp_path / "c")
+    whole = load_model(train(config, tmp_path / "whole"), "segment").weights
+    from everhart.segment import task as module
+
+    calls = 0
+    original = module.SegmentationTask.losses
+
+    def failing(self, batch):
+        nonlocal calls
+        calls += 1
+        if calls > 6:
+            raise InterruptedError
+        return original(self, batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module.SegmentationTask, "losses", failing)
+        with pytest.raises(InterruptedError):
+            train(config, tmp_path / "cut")
+    again = load_model(train(config, tmp_path / "cut", resume=True), "segment").weights
+    for name, weight in whole.items():
+        torch.testing.assert_close(again[name], weight, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("task", ["poisson-denoise", "pix2pix"])
+def test_pretrained_models_denoise_and_are_a_start(task: str, labelled: Path, tmp_path: Path):
+    from everhart.segment.pretraining import train as pretrain
+
+    config = settings(labelled)
+    pretraining = {
+        "task": task,
+        "data": {"folder": str(labelled), "images": "images/*"},
+        **{name: config[name] for name in ("crop_px", "network", "optimiser")},
+    }
+    if task == "pix2pix":
+        pretraining["patchgan_width"] = 4
+    path = written(pretraining, tmp_path / "p.yaml")
+    made = pretrain(path, tmp_path / "p")
+    assert read_header(made).kind == "denoiser"
+    if task == "pix2pix":
+        _check_resumed(path, made, tmp_path, pretrain)
+        said = (tmp_path / "p" / "config.yaml").read_text("utf-8")
+        assert "learning_rate: 0.0002" in said
+    image, _ = discs(np.random.default_rng(0))
+    assert eh.denoise(image, model=made).shape == image.shape
+    config["start_from"], config["network"] = str(made), None
+    config["optimiser"] = {**config["optimiser"], "steps": 1, "learning_rate": 1e-9}
+    started = load_model(train(written(config, tmp_path / "c"), tmp_path / "r"), "segment")
+    before = load_model(made, "denoiser").weights
+    for name, weight in started.weights.items():
+        if not name.startswith("unet.head"):
+            torch.testing.assert_close(weight, before[name], rtol=0, atol=1e-6)
+    assert started.header.card.started_from_sha256 == load_model(made, "denoiser").sha256
+
+
+def _check_resumed(path: Path, whole: Path, tmp_path: Path, pretrain) -> None:
+    """Both optimisers go on where they were: a run that is cut after an epoch ends the same."""
+    from everhart.segment.pretraining_task import Pix2PixTask
+
+    original, calls = Pix2PixTask.training_step, 0
+
+    def failing(self, batch, batch_idx):
+        nonlocal calls
+        calls += 1
+        if calls > 5:
+            raise InterruptedError
+        return original(self, batch, batch_idx)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Pix2PixTask, "training_step", failing)
+        with pytest.raises(InterruptedError):
+            pretrain(path, tmp_path / "cut")
+    again = load_model(pretrain(path, tmp_path / "cut", resume=True), "denoiser").weights
+    for name, weight in load_model(whole, "denoiser").weights.items():
+        torch.testing.assert_close(again[name], weight, rtol=0, atol=0)
+
+
+def test_a_start_that_does_not_fit_is_refused(labelled: Path, model: Path, tmp_path: Path):
+    config = settings(labelled, start_from="sem-general")
+    with pytest.raises(UsageError, match="leave network out, or give the same"):
+        train(written(config, tmp_path / "c"), tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
+def test_rims_take_touching_objects_apart():
+    objects = np.zeros((40, 60), np.uint8)
+    objects[8:32, 6:30], objects[8:32, 30:54] = 1, 2
+    from everhart.segment.labelled import rims
+
+    found = separated(rims(objects, 2), rims=True)
+    assert instance_match(found, objects, threshold=0.9).average_precision == 1
+    assert len(np.unique(separated((objects > 0).astype(np.uint8), rims=False))) == 2
+
+
+def test_operation_function_and_file_agree(model: Path, labelled: Path, tmp_path: Path):
+    source = labelled / "images" / "field_7.tif"
+    image = eh.read(source)
+    labels = eh.segment(image, model)
+    assert labels.pixels.dtype == np.uint8
+    assert labels.pixel_size_nm == image.pixel_size_nm
+    assert labels.metadata["labels"]["classes"] == {"0": "background", "1": "disc"}
+    assert labels.history[-1].operation == "segment"
+    outcome = OPERATIONS["segment"](image, model=str(model))
+    np.testing.assert_array_equal(outcome.micrographs[0].pixels, labels.pixels)
+    assert sum(outcome.results[0]["percent"].values()) == pytest.approx(100, abs=0.01)
+    out = tmp_path / "labels.png"
+    words = ["segment", source, "-o", out, "--model", model, "--overlay", tmp_path / "seen.png",
+             "--json", tmp_path / "done.json"]  # fmt: skip
+    assert main([str(word) for word in words]) == 0
+    written_labels = eh.read(out)
+    np.testing.assert_array_equal(written_labels.pixels, labels.pixels)
+    assert written_labels.metadata["labels"]["classes"]["1"] == "disc"
+    assert written_labels.pixel_size_nm == pytest.approx(image.pixel_size_nm)
+    assert (tmp_path / "seen.png").is_file()
+    (record,) = json.loads((tmp_path / "done.json").read_text("utf-8"))["images"]
+    assert record["percent"]["disc"] > 5
+
+
+def test_objects_go_straight_into_the_measurement(model: Path, labelled: Path, tmp_path: Path):
+    out = tmp_path / "objects"
+    call = ["segment", labelled / "images", "-o", out, "--model", model, "--instances"]
+    assert main([str(word) for word in call]) == 0
+    assert len(list(out.iterdir())) == 8
+    table = tmp_path / "t.csv"
+    assert (
+        main(["measure", "particles", str(out / "field_1.tif"), "--labels", "-o", str(table)]) == 0
+    )
+    assert "diameter_nm" in table.read_text("utf-8").splitlines()[0]
+
+
+def test_a_data_bar_is_left_out(model: Path, rng):
+    image, _ = discs(rng)
+    bar = np.full((10, 64), 255, np.uint8)
+    whole = eh.Micrograph(np.concatenate([image, bar]), (1.0, 1.0), data_bar_rows=10)
+    labels = eh.segment(whole, model)
+    assert labels.shape == whole.shape
+    assert labels.data_bar_rows == 10
+    np.testing.assert_array_equal(labels.field_of_view, eh.segment(image, model))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({}, "No model and no number of clusters"),
+        ({"clusters": 1}, "1 clusters were asked for: give 2 to 32"),
+        ({"clusters": 3, "instances": True}, "a cluster is no object"),
+        ({"model": "sem-general"}, "kind 'denoiser', and a 'segment' is needed"),
+        ({"model": "nowhere.safetensors"}, "There is no model file"),
+    ],
+)
+def test_wrong_calls(values, said):
+    with pytest.raises(UsageError, match=said):
+        OPERATIONS["segment"](eh.Micrograph(np.eye(40)), **values)
