@@ -18,6 +18,11 @@ Folder = Annotated[
     typer.Option(metavar="DIR", help="Folder of database and objects.", show_default="~/.everhart"),
 ]
 
+Cluster = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Dask scheduler to spread jobs over: tcp://HOST:8786."),
+]
+
 
 def serve(
     host: Annotated[
@@ -32,6 +37,7 @@ def serve(
         int | None,
         typer.Option(metavar="P", help="Port; 0 takes a free one.", show_default="8765"),
     ] = None,
+    cluster: Cluster = None,
     folder: Folder = None,
     settings: SettingsFile = None,
 ) -> None:
@@ -48,7 +54,7 @@ def serve(
         from everhart.service.settings import load_settings
     except ModuleNotFoundError as error:
         raise missing(error) from error
-    checked = load_settings(settings, host=host, port=port, folder=folder)
+    checked = load_settings(settings, host=host, port=port, folder=folder, cluster=cluster)
     run(checked, lambda url: typer.echo(f"Everhart serves at {url} (Ctrl-C stops it)", err=True))
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from everhart.cli.serve import Folder, SettingsFile, missing
+from everhart.cli.serve import Cluster, Folder, SettingsFile, missing
 
 
 def worker(
@@ -14,6 +14,7 @@ def worker(
         int | None,
         typer.Option(min=1, metavar="N", help="Processes that run operations.", show_default="1"),
     ] = None,
+    cluster: Cluster = None,
     folder: Folder = None,
     settings: SettingsFile = None,
 ) -> None:
@@ -30,5 +31,5 @@ def worker(
         from everhart.service.worker import work
     except ModuleNotFoundError as error:
         raise missing(error) from error
-    checked = load_settings(settings, folder=folder, workers=workers)
+    checked = load_settings(settings, folder=folder, workers=workers, cluster=cluster)
     work(checked, lambda: typer.echo("Everhart waits for jobs (Ctrl-C stops it)", err=True))

@@ -76,12 +76,17 @@ class ComputePool:
     ) -> None:
         self.memory_mb, self.seconds, self.scratch = memory_mb, seconds, scratch
         self.raised_by = raised_by
+        self._size = size
         self._free: queue.LifoQueue[_Child | None] = queue.LifoQueue()
         for _ in range(size):
             self._free.put(None)
         self._children: set[_Child] = set()
         self._lock = threading.Lock()
         self._closed = False
+
+    def at_once(self) -> int:
+        """Return how many tasks are done at a time."""
+        return self._size
 
     def warm(self) -> None:
         """Start a child before it is needed."""

@@ -14,12 +14,13 @@ import threading
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import psutil
 import structlog
 from sqlalchemy import delete, select
 
+from everhart.service.cluster import ClusterPool
 from everhart.service.compute import ComputePool
 from everhart.service.database import Database
 from everhart.service.runner import JobRunner
@@ -212,12 +213,15 @@ def make_engine(settings: Settings, store: ObjectStore, scratch: Path) -> JobEng
     database = Database(settings)
     runner = None
     if settings.workers:
-        pool = ComputePool(
-            settings.workers,
-            memory_mb=settings.job_memory_mb,
-            seconds=settings.job_seconds,
-            scratch=scratch,
-            raised_by=("job_memory_mb", "job_seconds"),
-        )
+        limits: dict[str, Any] = {
+            "memory_mb": settings.job_memory_mb,
+            "seconds": settings.job_seconds,
+            "raised_by": ("job_memory_mb", "job_seconds"),
+        }
+        pool: ComputePool | ClusterPool
+        if settings.cluster is not None:
+            pool = ClusterPool(settings.cluster, **limits)
+        else:
+            pool = ComputePool(settings.workers, scratch=scratch, **limits)
         runner = JobRunner(settings, database, store, pool, scratch)
     return JobEngine(settings, database, store, runner)

@@ -19,6 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from everhart.errors import EverhartError
 from everhart.service import progress
+from everhart.service.cluster import ClusterPool
 from everhart.service.comparisons import runs_of
 from everhart.service.compute import CancelledError, ComputePool, CrashError
 from everhart.service.database import Database
@@ -50,7 +51,7 @@ class JobRunner:
     settings, database, store
         What their names say.
     pool
-        The processes that compute.
+        The processes that compute, here or on a cluster.
     scratch
         Folder of temporary files.
     """
@@ -60,7 +61,7 @@ class JobRunner:
         settings: Settings,
         database: Database,
         store: ObjectStore,
-        pool: ComputePool,
+        pool: ComputePool | ClusterPool,
         scratch: Path,
     ) -> None:
         self.settings, self.database, self.store = settings, database, store
@@ -81,7 +82,7 @@ class JobRunner:
         if opened is not None:
             job, items = opened
             names = self._insist(lambda: self._names(job, items))
-            with ThreadPoolExecutor(max(1, self.settings.workers)) as threads:
+            with ThreadPoolExecutor(min(self.pool.at_once(), len(items)) or 1) as threads:
                 list(threads.map(lambda item: self._run_item(job, item, names), items))
         self._stop_if_closing()
         return self._insist(lambda: progress.end_job(self.database, job_id))

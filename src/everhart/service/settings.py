@@ -141,6 +141,13 @@ class Settings(BaseSettings):
             raise ValueError("Give a URL that begins with postgresql://, or nothing for SQLite")
         return value
 
+    @field_validator("cluster")
+    @classmethod
+    def _known_cluster(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("tcp://", "tls://")):
+            raise ValueError("Give an address that begins with tcp:// or tls://")
+        return value
+
     @field_validator("store")
     @classmethod
     def _known_store(cls, value: str | None) -> str | None:
