@@ -119,6 +119,7 @@ class Layout:
         window.resizeDocks([docks["images"], docks["tools"]], [250, 290], left)
         window.resizeDocks([docks["results"]], [190], bottom)
 
+        self.toolbar = QToolBar("Toolbar")
         self.position, self.hover, self.where = QLabel(), QLabel(), QLabel("this computer")
         self.hover.setAccessibleName("Object under the mouse")
         self.where.setAccessibleName("Where jobs run")
@@ -128,7 +129,7 @@ class Layout:
 
     def add_toolbar(self, window: QMainWindow, actions: Mapping[str, QAction]) -> None:
         """Put the most frequent actions into a toolbar."""
-        bar = QToolBar("Toolbar")
+        bar = self.toolbar
         bar.setObjectName("toolbar")
         bar.setMovable(False)
         bar.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextOnly)
