@@ -153,7 +153,8 @@ def test_outlines_are_switched_hovered_and_found_in_the_table(shown: MainWindow,
 
 def test_rows_of_lines_and_defects():
     line = np.array([[0.0, 0.0], [9.0, 0.0]])
-    pair = [Outline(line, "4"), Outline(line + (0, 5), ""), Outline(line + (0, 9), "5")]
+    right, second = (line + np.array([0, off]) for off in (5, 9))
+    pair = [Outline(line, "4"), Outline(right, ""), Outline(second, "5")]
     assert row_of("lines", pair, [{"line": "4"}, {"line": "5"}]) == [0, 0, 1]
     circles = [Outline(line, "bridge", closed=True), Outline(line, "break", closed=True)]
     assert row_of("defects", circles, [{"kind": "bridge"}, {"kind": "break"}]) == [0, 1]

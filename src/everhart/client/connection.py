@@ -258,8 +258,6 @@ class Client:
         list of Path
             The files.
         """
-        from everhart.io.atomic import atomic_path
-
         written = []
         Path(folder).mkdir(parents=True, exist_ok=True)
         for file in result.files:
@@ -267,18 +265,32 @@ class Client:
                 raise ServiceError(f"The service gave {file.name!r}, which is no file name.", 0)
             target = Path(folder) / file.name
             path = f"/v1/results/{result.id}/files/{quote(file.name, safe='')}"
-            with (
-                atomic_path(target, overwrite=overwrite) as temporary,
-                temporary.open("wb") as stream,
-                self._http.stream("GET", path) as answer,
-            ):
-                if answer.status_code != 200:
-                    answer.read()
-                    raise _refused(answer)
-                for piece in answer.iter_bytes(_CHUNK):
-                    stream.write(piece)
+            self._to_file(path, target, overwrite)
             written.append(target)
         return written
+
+    def download_image(
+        self, image: Image, file: str | os.PathLike[str], *, overwrite: bool = False
+    ) -> Path:
+        """Download an image as it was uploaded, whole or not at all.
+
+        Parameters
+        ----------
+        image
+            The image.
+        file
+            Where to.
+        overwrite
+            Whether an existing file may be replaced.
+
+        Returns
+        -------
+        Path
+            The file.
+        """
+        target = Path(file)
+        self._to_file(f"/v1/images/{quote(image.id, safe='')}/original", target, overwrite)
+        return target
 
     def delete_image(self, image_id: str) -> None:
         """Delete an image; refused while a job that has not ended uses it."""
@@ -355,6 +367,23 @@ class Client:
         """Return the figures of a comparison, for each image and method."""
         found = self._json("GET", f"/v1/comparisons/{quote(comparison, safe='')}")
         return [made(Run, item) for item in found["runs"]]
+
+    def _to_file(self, path: str, target: Path, overwrite: bool) -> None:
+        from everhart.io.atomic import atomic_path
+
+        try:
+            with (
+                atomic_path(target, overwrite=overwrite) as temporary,
+                temporary.open("wb") as stream,
+                self._http.stream("GET", path) as answer,
+            ):
+                if answer.status_code != 200:
+                    answer.read()
+                    raise _refused(answer)
+                for piece in answer.iter_bytes(_CHUNK):
+                    stream.write(piece)
+        except httpx.HTTPError as error:
+            raise _away(error) from error
 
     def _upload(self, path: str, file: Path, name: str | None) -> dict[str, Any]:
         if not file.is_file():

@@ -25,6 +25,7 @@ from everhart.desktop.opening import Opened, find_images
 from everhart.desktop.reading import Reader
 from everhart.desktop.results import Record, ResultStore
 from everhart.desktop.run_panel import methods_of
+from everhart.desktop.service import ServiceMenu
 from everhart.desktop.table import read_rows
 from everhart.desktop.thumbnails import Thumbnails
 from everhart.desktop.viewer import Item
@@ -63,7 +64,8 @@ class MainWindow(QMainWindow):
         self.composer = Composer(self.reader, self._loading, self)
         self.parts = Layout(self, self.library, self.thumbnails, self.work.queue)
         self.commands = Commands(self)
-        self.specs: list[ActionSpec] = self.commands.specs()
+        self.service = ServiceMenu(self)
+        self.specs: list[ActionSpec] = [*self.commands.specs(), *self.service.specs()]
         self.actions_by_name: dict[str, QAction] = {}
         self.actions_by_name.update(add_actions(self, self.specs))
         self.parts.add_toolbar(self, self.actions_by_name)
@@ -418,6 +420,7 @@ class MainWindow(QMainWindow):
         self.settings.setValue("state", self.saveState())
         self.settings.sync()
         self.work.queue.shut()
+        self.service.close()
         self.thumbnails.close()
         self.background.close()
         self._loading.close()
