@@ -10,6 +10,7 @@ from everhart.studies.defects import DefectStudy
 from everhart.studies.losses import LOSS_STUDIES
 from everhart.studies.renin import TABLES
 from everhart.studies.segment import PretrainingStudy
+from everhart.studies.segment_features import FeatureStudy
 from everhart.studies.study import AnyStudy
 from everhart.studies.synthesis import RECIPE_STUDIES, FewImagesStudy
 
@@ -23,6 +24,7 @@ _ALL: tuple[AnyStudy, ...] = (
     FewImagesStudy(),
     *RECIPE_STUDIES,
     PretrainingStudy(),
+    FeatureStudy(),
 )
 
 STUDIES: Mapping[str, AnyStudy] = {study.name: study for study in _ALL}

@@ -21,7 +21,7 @@ from everhart.studies.synthesis_data import stack_images, valid_stacks
 if TYPE_CHECKING:
     from everhart.synthesize.generator import Generator
 
-__all__ = ["RECIPE_STUDIES", "FewImagesStudy", "Recipe", "RecipeStudy"]
+__all__ = ["RECIPE_STUDIES", "FewImagesStudy", "Recipe", "RecipeStudy", "train_few_images"]
 
 Float32 = NDArray[np.float32]
 
@@ -91,6 +91,24 @@ def _trained(config: Mapping[str, Any], run: Path) -> Path:
     text = run.with_suffix(".yaml")
     write_text(text, yaml.safe_dump(dict(config), sort_keys=False), overwrite=True)
     return train(text, run, resume=(run / "config.yaml").is_file())
+
+
+def train_few_images(scale: str, folder: Path, seed: int) -> Path:
+    """Return the model of :class:`FewImagesStudy`, trained where there is none.
+
+    Parameters
+    ----------
+    scale
+        Name of the scale.
+    folder
+        Folder of that study.
+    seed
+        Its repetition.
+    """
+    size, place = _SIZES[scale], folder / f"seed-{seed}"
+    learned = stack_images(place / "learned", _LEARNED, size.size_px, _SEED + seed)
+    made = place / "run" / "model.safetensors"
+    return made if made.is_file() else _trained(_config(size, learned, seed), place / "run")
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from everhart.io import write
 from everhart.simulate import Camera, simulate
+from everhart.simulate.scene import Scene
 
-__all__ = ["stack_images", "valid_stacks"]
+__all__ = ["stack_images", "stack_scene", "valid_stacks"]
 
 Image = NDArray[np.float32]
 
@@ -58,14 +59,19 @@ def stack_images(folder: Path, count: int, size_px: int, seed: int, *, first: in
         path = folder / f"stack_{number:04d}.tif"
         if path.is_file():
             continue
-        rng = np.random.default_rng([seed, number])
-        sizes: dict[str, Any] = {
-            name: float(nm * np.exp(_SCATTER * np.clip(rng.standard_normal(), -2, 2)))
-            for name, nm in _NOMINAL_NM.items()
-        }
-        scene = simulate("stack", shape=(size_px, size_px), rng=rng, **sizes)
+        scene, rng = stack_scene(number, size_px, seed)
         write(camera.expose(scene, rng, 1), path, overwrite=False)
     return folder
+
+
+def stack_scene(number: int, size_px: int, seed: int) -> tuple[Scene, np.random.Generator]:
+    """Return the scene of an image of :func:`stack_images`, and the generator that exposes it."""
+    rng = np.random.default_rng([seed, number])
+    sizes: dict[str, Any] = {
+        name: float(nm * np.exp(_SCATTER * np.clip(rng.standard_normal(), -2, 2)))
+        for name, nm in _NOMINAL_NM.items()
+    }
+    return simulate("stack", shape=(size_px, size_px), rng=rng, **sizes), rng
 
 
 def valid_stacks(images: Sequence[NDArray[Any]], like: Sequence[NDArray[Any]]) -> list[bool]:
