@@ -106,6 +106,11 @@ class Commands:
             ActionSpec("cancel", run, "&Cancel job", parts.jobs.cancel_one, "Ctrl+.",
                        "Stop the selected job, or the one that runs"),
             *dragging,
+            ActionSpec("", tools, "", self.open),
+            ActionSpec("undo", tools, "&Undo in labels", parts.label.undo.trigger, key.Undo),
+            ActionSpec("redo", tools, "Re&do in labels", parts.label.redo.trigger, key.Redo),
+            ActionSpec("save_labels", tools, "Save &labels…", parts.label.ask_to_save,
+                       "Ctrl+Alt+S"),
             ActionSpec("next", view, "&Next image", lambda: parts.browser.step(1), "PgDown"),
             ActionSpec("previous", view, "Pre&vious image", lambda: parts.browser.step(-1), "PgUp"),
             ActionSpec("filter", view, "Filter by &name", parts.browser.filter.setFocus, key.Find),
@@ -115,6 +120,12 @@ class Commands:
                        "One pixel of the image for one of the screen"),
             ActionSpec("zoom_in", view, "Zoom &in", lambda: parts.viewer.zoom_by(1.5), "+"),
             ActionSpec("zoom_out", view, "Zoom &out", lambda: parts.viewer.zoom_by(1 / 1.5), "-"),
+            ActionSpec("", view, "", self.open),
+            ActionSpec("view_images", view, "&Images", self._view("images"), "Alt+1"),
+            ActionSpec("view_label", view, "La&bel", self._view("label"), "Alt+2",
+                       "Make label images with brush and polygon"),
+            ActionSpec("view_synthesize", view, "S&ynthesise", self._view("synthesize"), "Alt+3",
+                       "Draw images with a generator, and audit it"),
             ActionSpec("", view, "", self.open),
             ActionSpec("tiles", view, "Side by side (&tiles)",
                        lambda: parts.compare.choose_mode("tiles"), "T"),
@@ -305,6 +316,10 @@ class Commands:
 
         return choose
 
+    def _view(self, name: str) -> Callable[[], None]:
+        parts = self.window.parts
+        return lambda: parts.views.setCurrentWidget(getattr(parts, name))
+
     def _dock(self, name: str) -> Callable[[bool], None]:
         return lambda is_on: self.window.parts.docks[name].setVisible(is_on)
 
@@ -318,6 +333,12 @@ class Commands:
 
     def may_close(self) -> bool:
         """Ask before jobs are stopped."""
+        if self.window.parts.label.has_unsaved:
+            answer = QMessageBox.question(
+                self.window, "Everhart", "There are labels that were not saved. Quit all the same?"
+            )
+            if answer != QMessageBox.StandardButton.Yes:
+                return False
         active = self.window.work.queue.active
         if not active:
             return True

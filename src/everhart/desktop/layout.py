@@ -18,20 +18,24 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from everhart.desktop.background import Background
 from everhart.desktop.browser import Browser
 from everhart.desktop.compare_panel import ComparePanel
 from everhart.desktop.contrast import ContrastPanel
 from everhart.desktop.info_panel import InfoPanel
-from everhart.desktop.jobs import JobQueue
 from everhart.desktop.jobs_panel import JobsPanel
+from everhart.desktop.label_view import LabelView
 from everhart.desktop.library import Library
 from everhart.desktop.messages import MessageBar
 from everhart.desktop.profile_panel import ProfilePanel
+from everhart.desktop.reading import Reader
 from everhart.desktop.run_panel import RunPanel
 from everhart.desktop.scale_bar import length_words
+from everhart.desktop.synthesize_view import SynthesizeView
 from everhart.desktop.table_panel import TablePanel
 from everhart.desktop.thumbnails import Thumbnails
 from everhart.desktop.viewer import Viewer
+from everhart.desktop.work import Work
 
 __all__ = ["Layout"]
 
@@ -48,12 +52,20 @@ class Layout:
     ----------
     window
         The window.
-    library, thumbnails, queue
+    library, thumbnails, work
         What the parts show.
+    reader, background
+        What reads files, and the threads in which it does.
     """
 
     def __init__(
-        self, window: QMainWindow, library: Library, thumbnails: Thumbnails, queue: JobQueue
+        self,
+        window: QMainWindow,
+        library: Library,
+        thumbnails: Thumbnails,
+        work: Work,
+        reader: Reader,
+        background: Background,
     ) -> None:
         self.messages = MessageBar()
         self.service_bar = MessageBar()
@@ -65,7 +77,7 @@ class Layout:
         self.info = InfoPanel()
         self.table = TablePanel()
         self.profile = ProfilePanel()
-        self.jobs = JobsPanel(queue)
+        self.jobs = JobsPanel(work.queue)
         self.tools = QTabWidget()
         for name, part in (("Run", self.run), ("Compare", self.compare), ("About", self.info)):
             self.tools.addTab(part, name)
@@ -90,7 +102,12 @@ class Layout:
 
         self.views = QTabWidget()
         self.views.setDocumentMode(True)
+        self.images = images
+        self.label = LabelView(background)
+        self.synthesize = SynthesizeView(work, reader, background)
         self.views.addTab(images, "Images")
+        self.views.addTab(self.label, "Label")
+        self.views.addTab(self.synthesize, "Synthesise")
         centre = QWidget()
         column = QVBoxLayout(centre)
         column.setContentsMargins(0, 0, 0, 0)

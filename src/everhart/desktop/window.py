@@ -62,7 +62,9 @@ class MainWindow(QMainWindow):
         self.local = LocalBackend(scratch)
         self.work = Work(ResultStore(results or Path(data) / "results"), self.local, self)
         self.composer = Composer(self.reader, self._loading, self)
-        self.parts = Layout(self, self.library, self.thumbnails, self.work.queue)
+        self.parts = Layout(
+            self, self.library, self.thumbnails, self.work, self.reader, self.background
+        )
         self.commands = Commands(self)
         self.service = ServiceMenu(self)
         self.specs: list[ActionSpec] = [*self.commands.specs(), *self.service.specs()]
@@ -185,6 +187,8 @@ class MainWindow(QMainWindow):
         self._draw_profile()
         if item is not None:
             self._show_measurement(item.picture.path)
+            if not item.is_residual:
+                self.parts.label.show_picture(item.picture, item.rendering)
 
     def _draw_profile(self) -> None:
         viewer = self.parts.viewer
@@ -232,7 +236,8 @@ class MainWindow(QMainWindow):
 
     def _take_made(self, job: Any, entry: Entry) -> None:
         self.library.add(entry)
-        if job.total > 1 and job.request.operation != "align":
+        several = job.total > 1 and job.request.operation != "align"
+        if several or job.request.operation == "synthesize":
             return
         # Not while somebody looks at another image.
         base = self.base
@@ -242,6 +247,10 @@ class MainWindow(QMainWindow):
                 self.compose()
             else:
                 self.parts.browser.select(entry.path)
+
+    def _open_made(self, path: Path) -> None:
+        self.parts.views.setCurrentWidget(self.parts.images)
+        self.parts.browser.select(path)
 
     def _take_measured(self, _: Any, record: Record) -> None:
         path = record.sources[0]
@@ -254,6 +263,9 @@ class MainWindow(QMainWindow):
             self.parts.show_results(self.parts.table)
 
     def _take_told(self, _: Any, record: Record) -> None:
+        if record.operation == "audit":
+            self.report = record.folder / "report.html"
+            return
         if record.operation == "compare":
             self._metrics = metrics_of(record.summary)
             self._metric_images = {path.name: path for path in record.sources}
@@ -374,6 +386,9 @@ class MainWindow(QMainWindow):
         parts.table.row_chosen.connect(self._take_row)
         parts.table.hidden_changed.connect(parts.viewer.hide_kinds)
         parts.table.save_wanted.connect(self.commands.save_table)
+        parts.label.said.connect(self.say)
+        parts.synthesize.said.connect(self.say)
+        parts.synthesize.open_wanted.connect(self._open_made)
         parts.table.save_as_wanted.connect(self.commands.save_table_as)
         self.composer.composed.connect(self._take_composed)
         self.composer.failed.connect(self.say)
