@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import everhart as eh
-from everhart.io import write
+from everhart.io import Limits, write
 
 QUICK = ("--method", "gaussian")
 
@@ -305,3 +306,33 @@ def test_json_into_the_folder_that_is_made_for_the_images(run, folder: Path, tmp
     result = run("denoise", folder, "-o", made, "--json", made / "done.json", *QUICK)
     assert result.status == 0
     assert len(json.loads((made / "done.json").read_text(encoding="utf-8"))["images"]) == 3
+
+
+@pytest.mark.parametrize("data_bar", ["keep", "crop"])
+def test_a_large_image_goes_from_file_to_file(
+    run, picture, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, data_bar: str
+):
+    source = write(replace(picture, data_bar_rows=10), tmp_path / "noisy.tif")
+    words = ("--model", tiny_model, "--device", "cpu", "--data-bar", data_bar)
+    assert run("denoise", source, "-o", tmp_path / "whole.tif", *words).status == 0
+    for name, value in (("LARGE_PIXELS", 1000), ("_SMALL_FILE", 0), ("BLOCK", 64)):
+        monkeypatch.setattr(f"everhart.restore.large.{name}", value)
+    target, record = tmp_path / "large.tif", tmp_path / "done.json"
+    assert run("denoise", source, "-o", target, *words, "--json", record).status == 0
+    whole, large = eh.read(tmp_path / "whole.tif"), eh.read(target)
+    assert whole.shape == large.shape == (96 if data_bar == "keep" else 86, 128)
+    # bfloat16 rounds as the tiles fall
+    assert np.abs(whole.pixels.astype(int) - large.pixels).max() <= 2
+    assert whole.data_bar_rows == large.data_bar_rows
+    assert whole.history[-1].parameters == large.history[-1].parameters
+    (image,) = json.loads(record.read_text(encoding="utf-8"))["images"]
+    assert image["shape"] == list(large.shape)
+    assert len(image["model_hash"]) == 64
+    # What cannot be done in pieces is done in memory, as long as it fits.
+    assert run("denoise", source, "-o", tmp_path / "b.tif", *QUICK).status == 0
+    assert run("denoise", source, "-o", tmp_path / "b.png", *words).status == 0
+    small = Limits(max_pixels_per_plane=1000)
+    monkeypatch.setattr("everhart.restore.large.DEFAULT_LIMITS", small)
+    result = run("denoise", source, "-o", tmp_path / "c.tif", *QUICK)
+    assert result.status == 2
+    assert "only learned models restore it piece by piece" in result.err

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import secrets
@@ -24,7 +25,9 @@ __all__ = [
     "OutputExistsError",
     "atomic_folder",
     "atomic_path",
+    "begun_path",
     "check_output",
+    "finish",
     "write_bytes",
     "write_text",
 ]
@@ -253,6 +256,57 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def begun_path(path: str | os.PathLike[str], key: str) -> Path:
+    """Return the temporary name of an output that may be gone on with after an interruption.
+
+    Parameters
+    ----------
+    path
+        Name of the output.
+    key
+        What the output is made of and how; another key gives another name.
+    """
+    target = Path(path)
+    token = hashlib.sha256(key.encode()).hexdigest()[:16]
+    return target.with_name(f"{TEMPORARY_PREFIX}{token}{target.suffix}")
+
+
+def finish(temporary: Path, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Give an output that was written under its temporary name its own.
+
+    Parameters
+    ----------
+    temporary
+        A file, or a folder of a format of folders, beside `path`.
+    path
+        Name of the output.
+    overwrite
+        Whether an existing file, or folder with nothing but an image, may be replaced.
+
+    Raises
+    ------
+    OutputExistsError, UsageError, EverhartError
+        As for :func:`atomic_path`; the temporary file stays.
+    """
+    path = check_output(path, overwrite=overwrite)
+    try:
+        if temporary.is_dir():
+            _flush_all(temporary)
+            if overwrite and path.exists():
+                shutil.rmtree(path)
+            _rename_new_folder(temporary, path)
+        else:
+            _flush(temporary)
+            if overwrite:
+                temporary.replace(path)
+            else:
+                _rename_new(temporary, path)
+                temporary.unlink(missing_ok=True)
+        _flush_folder(path.parent)
+    except OSError as error:
+        raise _failure(path, error) from error
 
 
 def write_bytes(

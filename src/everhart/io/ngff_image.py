@@ -151,13 +151,36 @@ class NgffImage:
         first = number - along % self.deep
         return first, self._read(self._bounds(first, self.deep), limits)
 
+    def window(
+        self, rows: tuple[int, int], columns: tuple[int, int], limits: Limits
+    ) -> NDArray[Any]:
+        """Read a part of the first frame.
+
+        Parameters
+        ----------
+        rows, columns
+            Start and stop.
+        limits
+            How large a chunk may be.
+
+        Returns
+        -------
+        ndarray
+            Of shape ``(rows, columns)``.
+        """
+        bounds = list(self._bounds(0))
+        bounds[self.y_axis], bounds[self.x_axis] = rows, columns
+        part: NDArray[Any] = self._read(bounds, limits)[0]
+        return part
+
     def _read(self, bounds: Bounds, limits: Limits) -> NDArray[Any]:
         found, missing = self.array.read(bounds, limits)
         if missing:
             self._miss(missing, self.array.count(bounds))
         wanted = (*self.frame_axes, self.y_axis, self.x_axis)
         order = [*wanted, *(axis for axis in range(found.ndim) if axis not in wanted)]
-        return np.ascontiguousarray(found.transpose(order).reshape(-1, *self.shape[1:]))
+        size = [stop - start for start, stop in (bounds[self.y_axis], bounds[self.x_axis])]
+        return np.ascontiguousarray(found.transpose(order).reshape(-1, *size))
 
     def _miss(self, missing: int, count: int) -> None:
         path = self.array.store.path

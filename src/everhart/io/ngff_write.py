@@ -6,6 +6,7 @@ versions of some of them.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from everhart.io.record import RECORD_KEY, to_record
 from everhart.micrograph import Micrograph
 
-__all__ = ["write_ngff"]
+__all__ = ["NgffPlaneWriter", "write_ngff"]
 
 _CHUNK = 1024
 
@@ -30,10 +31,63 @@ def write_ngff(image: Micrograph, path: Path) -> None:
     path
         An empty folder.
     """
+    levels = _created(image, path)
+    frames = image.pixels if image.ndim == 3 else image.pixels[None]
+    for number, frame in enumerate(frames):
+        for level in levels:
+            level[number if image.ndim == 3 else ...] = frame
+            frame = _halved(frame)
+
+
+class NgffPlaneWriter:
+    """An OME-NGFF image, written block by block in any order.
+
+    Parameters
+    ----------
+    path
+        The folder; one that has been begun is gone on with, and one that is empty filled.
+    described
+        The image with all that is said of it; its pixels are not looked at.
+    """
+
+    tile = _CHUNK
+
+    def __init__(self, path: Path, described: Micrograph) -> None:
+        import zarr
+
+        if (path / ".zgroup").exists():
+            group = zarr.open_group(str(path), mode="r+", zarr_format=2)
+            self._levels: list[Any] = [
+                group[str(number)] for number in range(len(_levels(described.shape)))
+            ]
+        else:
+            self._levels = _created(described, path)
+
+    def put(self, row: int, column: int, pixels: NDArray[Any]) -> None:
+        """Write a block whose corner is at a row and a column."""
+        height, width = pixels.shape
+        self._levels[0][row : row + height, column : column + width] = pixels
+
+    def flush(self) -> None:
+        """Give what was written to the disk: each chunk is a file that is there already."""
+
+    def close(self) -> None:
+        """Make the smaller copies, a few chunks at a time."""
+        step = 2 * _CHUNK
+        for fine, coarse in pairwise(self._levels):
+            height, width = (n // 2 * 2 for n in fine.shape)
+            for row in range(0, height, step):
+                for column in range(0, width, step):
+                    bottom, right = min(row + step, height), min(column + step, width)
+                    half = _halved(np.asarray(fine[row:bottom, column:right]))
+                    coarse[row // 2 : bottom // 2, column // 2 : right // 2] = half
+
+
+def _created(image: Micrograph, path: Path) -> list[Any]:
+    """Make the group and its empty arrays, full resolution first."""
     import numcodecs  # type: ignore[import-untyped]
     import zarr
 
-    frames = image.pixels if image.ndim == 3 else image.pixels[None]
     sizes = _levels(image.shape[-2:])
     group = zarr.open_group(
         str(path),
@@ -44,7 +98,7 @@ def write_ngff(image: Micrograph, path: Path) -> None:
             RECORD_KEY: to_record(image),
         },
     )
-    levels = [
+    return [
         group.create_array(
             str(number),
             shape=(*image.shape[:-2], *size),
@@ -58,10 +112,6 @@ def write_ngff(image: Micrograph, path: Path) -> None:
         )
         for number, size in enumerate(sizes)
     ]
-    for number, frame in enumerate(frames):
-        for level in levels:
-            level[number if image.ndim == 3 else ...] = frame
-            frame = _halved(frame)
 
 
 def _levels(size: tuple[int, ...]) -> list[tuple[int, int]]:

@@ -16,6 +16,7 @@ from everhart.errors import FileFormatError, UsageError
 if TYPE_CHECKING:
     from everhart.io.lazy import FrameReader
     from everhart.io.limits import Limits
+    from everhart.io.plane import PlaneReader
     from everhart.micrograph import Micrograph
 
 __all__ = [
@@ -58,6 +59,9 @@ class Format:
         Opens a stack without decoding it, where that is cheaper than `read`: for formats
         that are compressed or in pieces. None where `read` maps the file, or only single
         images are held.
+    plane
+        Opens a single image to read it window by window, for formats that are compressed
+        or in pieces; `read` serves where it is None.
     is_folder
         Says whether a folder is one image of this format (Zarr); its `read` and `write` then
         take folders. None for formats of single files.
@@ -74,6 +78,7 @@ class Format:
     read: Callable[[Path, Limits], Micrograph]
     write: Callable[[Micrograph, Path], None] | None = None
     frames: Callable[[Path, Limits], FrameReader] | None = None
+    plane: Callable[[Path, Limits], PlaneReader] | None = None
     is_folder: Callable[[Path], bool] | None = None
     is_replaceable: Callable[[Path], bool] | None = None
     stacks: bool = True

@@ -15,6 +15,7 @@ from everhart.restore.names import CLASSICAL, SHIPPED
 
 if TYPE_CHECKING:
     from everhart.noise import NoiseEstimate
+    from everhart.restore.network import LearnedDenoiser
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,15 @@ class Denoiser:
         What it was asked for, for the history.
     frame_function
         Restores one frame ``(H, W)`` of any real dtype, in that dtype.
+    network
+        The learned model, or None for a classical method.
     """
 
     name: str
     frame_function: Callable[[Array], Array]
     model_hash: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    network: LearnedDenoiser | None = None
 
     def __call__(self, image: ImageT) -> ImageT:
         """Denoise an image or, frame by frame, a stack; see :func:`denoise`."""
@@ -186,4 +190,4 @@ def _learned(
         return network.denoise(frame, **parameters)
 
     shown = path.stem if name == path.stem or Path(name) == path else name
-    return Denoiser(shown, restore, network.sha256, parameters)
+    return Denoiser(shown, restore, network.sha256, parameters, network)

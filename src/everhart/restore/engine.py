@@ -32,6 +32,8 @@ class Engine(Protocol):
     """Pixels around an output pixel on which it can depend."""
     mask_plane: bool
     """Whether the second input plane is the mask of the pixels that are there."""
+    bf16: bool
+    """Whether it computes in bfloat16."""
     bytes_per_pixel: float
     """Estimate of the peak of the activations, per input pixel."""
 

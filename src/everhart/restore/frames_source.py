@@ -194,7 +194,7 @@ class FramesSource:
 
     def _scale(self, images: list[Array]) -> GreyScale:
         if self.full_range:
-            return GreyScale.of_range(images[0])
+            return GreyScale.of_range(images[0].dtype)
         if len(images) == 1:
             return GreyScale.of(images[0])
         return GreyScale.of(_mean([image.astype(np.float32) for image in images]))

@@ -124,7 +124,7 @@ class LearnedDenoiser:
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise UsageError(f"{name}={value!r} was given: give a positive number.")
         filled = fill_non_finite(pixels)
-        scale = GreyScale.of_range(filled) if self.full_range else GreyScale.of(filled)
+        scale = GreyScale.of_range(filled.dtype) if self.full_range else GreyScale.of(pixels)
         if scale.deviation == 0:  # nothing to restore in a constant image
             return filled.copy()
         normalised = scale.normalise(filled)

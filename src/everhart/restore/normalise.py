@@ -44,8 +44,13 @@ class GreyScale:
         The brightest and darkest 0.1 % are clipped, so that a few dead pixels do not set
         the scale. A constant image has deviation 0.
         """
-        step = max(1, int(np.sqrt(pixels.size / _SAMPLE)))
-        sample = np.asarray(pixels[::step, ::step], np.float64)
+        step = sample_step(pixels.size)
+        return cls.of_sample(pixels[::step, ::step])
+
+    @classmethod
+    def of_sample(cls, pixels: Array) -> GreyScale:
+        """Measure the scale of an image from every :func:`sample_step`-th pixel of it."""
+        sample = np.asarray(pixels, np.float64)
         sample = sample[np.isfinite(sample)]
         if sample.size == 0:
             return cls(0.0, 0.0)
@@ -59,8 +64,8 @@ class GreyScale:
         return cls(mean, deviation)
 
     @classmethod
-    def of_range(cls, pixels: Array) -> GreyScale:
-        """Return the scale on which black is 0 and the largest grey level of the dtype 1.
+    def of_range(cls, dtype: np.dtype[Any]) -> GreyScale:
+        """Return the scale on which black is 0 and the largest grey level of a dtype 1.
 
         For images that all come from one converter, where black means the same in each of them.
 
@@ -69,12 +74,12 @@ class GreyScale:
         UsageError
             For pixels that are no integers, whose largest value is not known.
         """
-        if pixels.dtype.kind not in "iu":
+        if dtype.kind not in "iu":
             raise UsageError(
-                f"An image of {pixels.dtype} was given to a model with the normalisation 'range': "
+                f"An image of {dtype} was given to a model with the normalisation 'range': "
                 "it takes integer grey levels, as its training images had them."
             )
-        return cls(0.0, float(np.iinfo(pixels.dtype).max))
+        return cls(0.0, float(np.iinfo(dtype).max))
 
     def normalise(self, pixels: Array) -> NDArray[np.float32]:
         """Return normalised float32 pixels; the deviation must not be 0."""
@@ -107,6 +112,17 @@ class GreyScale:
                 strip = values[rows].astype(np.float64) * self.deviation + self.mean
                 out[rows] = to_dtype(strip, dtype)
         return out
+
+
+def sample_step(size: int) -> int:
+    """Return how many rows and columns lie between pixels that the scale is measured on.
+
+    Parameters
+    ----------
+    size
+        Pixels of the image.
+    """
+    return max(1, int(math.sqrt(size / _SAMPLE)))
 
 
 def _strips(shape: tuple[int, ...]) -> Iterator[slice]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ from numpy.typing import NDArray
 
 from everhart.io.calibration import with_sources
 from everhart.io.lazy import FrameReader
-from everhart.io.limits import Limits
+from everhart.io.limits import DEFAULT_LIMITS, Limits
 from everhart.io.ngff import find_image
 from everhart.io.ngff_image import NgffImage
 from everhart.io.ngff_write import write_ngff
+from everhart.io.plane import PlaneReader, check_piece, empty_plane
 from everhart.io.registry import Format
 from everhart.io.zarr_store import FolderStore, Store, is_store, only_store
 from everhart.micrograph import Micrograph
@@ -70,6 +72,21 @@ def _frames(path: Path, limits: Limits) -> FrameReader:
     )
 
 
+def _plane(path: Path, limits: Limits) -> PlaneReader:
+    image = find_image(FolderStore(path))
+    image.check(limits, whole=False)
+    frames, height, width = image.shape
+    described = _micrograph(image, empty_plane((frames, height, width), image.dtype))
+    check_piece(path, image.array.chunk_bytes)
+    chunks = replace(limits, max_decoded_bytes=DEFAULT_LIMITS.max_decoded_bytes)
+
+    def window(rows: slice, columns: slice) -> NDArray[Any]:
+        (top, bottom, _), (left, right, _) = rows.indices(height), columns.indices(width)
+        return image.window((top, bottom), (left, right), chunks)
+
+    return PlaneReader(described, window)
+
+
 def _micrograph(image: NgffImage, pixels: NDArray[Any]) -> Micrograph:
     # One frame is an image, unless the record of a stack of one says otherwise.
     if len(pixels) == 1 and (image.record is None or image.record.shape != pixels.shape):
@@ -86,6 +103,7 @@ FORMAT = Format(
     _read,
     write_ngff,
     frames=_frames,
+    plane=_plane,
     is_folder=is_store,
     is_replaceable=only_store,
 )
