@@ -77,7 +77,7 @@ def main() -> None:
     given = parser.parse_args()
     shape = height_and_width(given.size)
     generator = Generator.load(given.model)
-    finest = levels_for(generator.stages, generator.shape, shape)[-1]
+    finest = levels_for(generator.said.stages, generator.shape, shape)[-1]
     visited = spaced_steps(generator.schedule.steps, given.steps)
     last = shift_at(int((visited < 0.6 * generator.schedule.steps).sum()) - 1)
     grid = TileGrid(shape, finest.tile)

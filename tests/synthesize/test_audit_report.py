@@ -14,7 +14,7 @@ from everhart.cli.app import app
 from everhart.nn.diffusion_unet import DiffusionUNet, DiffusionUNetConfig
 from everhart.report.audit import render_audit_html
 from everhart.synthesize.audit import audit
-from everhart.synthesize.generator import ARCHITECTURE, KIND
+from everhart.synthesize.generator_header import ARCHITECTURE, KIND
 from everhart.synthesize.training_images import hash_of
 from everhart.training.model_file import ModelCard, ModelHeader, load_model, save_model
 

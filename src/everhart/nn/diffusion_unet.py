@@ -111,6 +111,18 @@ class Condition:
     mask: Tensor | None = None
     augmentation: Tensor | None = None
 
+    def take(self, some: slice) -> Condition:
+        """Return the condition of some of the samples."""
+        return Condition(*(None if part is None else part[some] for part in self._parts))
+
+    def to(self, device: str) -> Condition:
+        """Return it on a device."""
+        return Condition(*(None if part is None else part.to(device) for part in self._parts))
+
+    @property
+    def _parts(self) -> tuple[Tensor | None, ...]:
+        return self.label, self.position, self.mask, self.augmentation
+
 
 class DiffusionUNet(nn.Module):
     """Residual U-Net with time embedding and self-attention.

@@ -19,11 +19,11 @@ from everhart.micrograph import __version__
 from everhart.nn.hardware import resolve_device
 from everhart.nn.noisy_classifier import NoisyClassifier, NoisyClassifierConfig
 from everhart.synthesize.augment import AugmentConfig
+from everhart.synthesize.grey_scale import GreyRange
 from everhart.synthesize.guidance import ARCHITECTURE, KIND
 from everhart.synthesize.patches import StageConfig, check_stages, draw_patch, stage_at
 from everhart.synthesize.schedule import NoiseSchedule
 from everhart.synthesize.training_images import (
-    GreyRange,
     ImagesConfig,
     TrainingImage,
     load_images,
@@ -206,7 +206,7 @@ def train(
             "of the generator that is to be guided."
         )
     said = header.normalisation
-    grey = GreyRange(said["middle"], said["half"], said["dtype"])
+    grey = GreyRange.from_header(said)
     images = load_images(config.data, config.seed, grey=grey)
     check_stages(config.curriculum, images)
     torch.manual_seed(config.seed)

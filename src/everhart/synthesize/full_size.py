@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from everhart.errors import UsageError
-from everhart.synthesize.samplers import OnStep, SamplerName
+from everhart.synthesize.samplers import OnStep, SamplerName, Variance
 from everhart.synthesize.schedule import NoiseSchedule
 from everhart.synthesize.tiles import PredictTiles, TileGrid, sample_tiled
 
@@ -98,6 +98,7 @@ def draw_full_size(
     seed: int,
     sampler: SamplerName = "ddpm",
     steps: int = 250,
+    variance: Callable[[Level], Variance] = lambda _: "large",
     overlap: float = 0.25,
     start_level: float = 0.6,
     clip: float | None = None,
@@ -123,6 +124,8 @@ def draw_full_size(
         Of all noise.
     sampler, steps, clip, batch_size, on_step
         See :func:`everhart.synthesize.tiles.sample_tiled`.
+    variance
+        Gives the variance of ``"ddpm"`` at a level, see there.
     overlap
         Part of a tile that the next one covers.
     start_level
@@ -156,6 +159,7 @@ def draw_full_size(
             schedule,
             sampler=sampler,
             steps=steps,
+            variance=variance(level),
             seed=(seed, level.reduction),
             clip=clip,
             start=image,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,50 +13,24 @@ from torch import Tensor
 
 from everhart.errors import UsageError
 from everhart.micrograph import HistoryEntry, Micrograph
-from everhart.nn.diffusion_unet import Condition, DiffusionUNet, DiffusionUNetConfig
+from everhart.nn.diffusion_unet import DiffusionUNet, DiffusionUNetConfig
 from everhart.nn.hardware import resolve_device, use_bf16
 from everhart.synthesize.conditions import Conditions, Told, shape_of
-from everhart.synthesize.config import DiffusionConfig
-from everhart.synthesize.full_size import Level, draw_full_size, levels_for, reduced_shape
-from everhart.synthesize.guidance import Guide, by_classifier, without_classifier
+from everhart.synthesize.full_size import Level, draw_full_size, levels_for
+from everhart.synthesize.generator_header import CLIP, KIND, Said
+from everhart.synthesize.guidance import Guide
 from everhart.synthesize.inpainting import inpaint
-from everhart.synthesize.samplers import Predict, SamplerName, sample
-from everhart.synthesize.schedule import NoiseSchedule
-from everhart.synthesize.tiles import Corner, PredictTiles
-from everhart.synthesize.training_images import GreyRange, TrainingImages, hash_of
+from everhart.synthesize.predictors import Predictors, Wanted
+from everhart.synthesize.samplers import SamplerName, Variance, sample
+from everhart.synthesize.training_images import hash_of
 from everhart.training.model_file import ModelHeader, load_model
 
-__all__ = ["ARCHITECTURE", "KIND", "Generator", "normalisation_of"]
-
-KIND = "generator"
-ARCHITECTURE = "DiffusionUNet"
+__all__ = ["Generator"]
 
 _ON_THE_WAY = 1 << 40
 """Added to a seed for the noise after the first, so that it is not that of another image."""
 
-_CLIP = 1.0 / 0.9
-"""Images are held within these limits while they are drawn."""
-
-_Wanted = tuple[Guide, int]
-"""A classifier, and the number of the class that it draws to."""
-
 OnProgress = Callable[[int, int], None]
-
-
-def normalisation_of(images: TrainingImages, config: DiffusionConfig) -> dict[str, Any]:
-    """Return what a generator's header says beside the network: grey levels, schedule, names."""
-    return {
-        "kind": "grey range",
-        "middle": images.grey.middle,
-        "half": images.grey.half,
-        "dtype": images.grey.dtype,
-        "schedule": config.schedule.model_dump(),
-        "classes": list(images.classes),
-        "mask_values": list(images.mask_values),
-        "pixel_size_nm": images.pixel_size_nm,
-        "shape": list(images.images[0].pixels.shape),
-        "stages": [[stage.patch_px, stage.reduction] for stage in config.curriculum],
-    }
 
 
 class Generator:
@@ -89,19 +63,13 @@ class Generator:
         self.bf16 = use_bf16(precision, self.device)
         self.network = network.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.header, self.sha256 = header, sha256
-        said = header.normalisation
-        self.grey = GreyRange(said["middle"], said["half"], said["dtype"])
-        self.schedule = NoiseSchedule(**said["schedule"])
-        self.classes: tuple[str, ...] = tuple(said["classes"])
-        self.mask_values: tuple[int, ...] = tuple(said["mask_values"])
-        self.shape: tuple[int, int] = (said["shape"][0], said["shape"][1])
+        self.said = said = Said.of(header)
+        self.grey, self.schedule, self.shape = said.grey, said.schedule, said.shape
+        self.classes, self.mask_values = said.classes, said.mask_values
         self._conditions = Conditions(network.config, self.classes, self.mask_values, self.device)
-        # Models of before had no note of their stages: they know whole images.
-        self.stages: list[tuple[int | None, int]] = [
-            (patch, reduction) for patch, reduction in said.get("stages", [[None, 1]])
-        ]
-        size = said["pixel_size_nm"]
-        self.pixel_size_nm = None if size is None else (float(size[0]), float(size[1]))
+        self._predictors = Predictors(
+            self.network, self._conditions, self.schedule, self.device, bf16=self.bf16
+        )
 
     @classmethod
     def load(cls, path: Path | str, *, device: str = "auto", precision: str = "auto") -> Self:
@@ -191,7 +159,7 @@ class Generator:
             raise UsageError(f"n = {n} images were asked for: give 1 or more.")
         told, wanted = self._asked(label, mask, classifier)
         shape = self._shape(mask, size)
-        levels = levels_for(self.stages, self.shape, shape)
+        levels = levels_for(self.said.stages, self.shape, shape)
         parameters: dict[str, Any] = {
             "label": label,
             "guidance": guidance,
@@ -216,16 +184,17 @@ class Generator:
                         on_progress(number * of + done, n * of)
 
                 canvas = draw_full_size(
-                    lambda level: self._tile_predictor(told, level, shape, guidance, wanted),
+                    lambda level: self._predictors.of_tiles(told, level, shape, guidance, wanted),
                     levels,
                     shape,
                     self.schedule,
                     seed=seed + number,
                     sampler=sampler,
                     steps=steps,
+                    variance=self._variance,
                     overlap=overlap,
                     start_level=start_level,
-                    clip=_CLIP,
+                    clip=CLIP,
                     batch_size=batch_size,
                     on_step=tell_tiles,
                 )
@@ -246,13 +215,14 @@ class Generator:
 
             with torch.no_grad():
                 drawn = sample(
-                    self.predictor(condition, guidance, wanted),
+                    self._predictors.of(condition, guidance, wanted),
                     noise,
                     self.schedule,
                     sampler=sampler,
                     steps=steps,
+                    variance=self._variance(levels[0]),
                     generator=[torch.Generator().manual_seed(s + _ON_THE_WAY) for s in seeds],
-                    clip=_CLIP,
+                    clip=CLIP,
                     on_step=tell,
                 )
             images += [
@@ -333,22 +303,23 @@ class Generator:
                 f"An image of {image.dtype} was given to a generator that learned from "
                 f"{self.grey.dtype}: convert it, with the grey levels that the training images had."
             )
-        values = self.grey.normalise(np.where(hidden, self.grey.middle, image.pixels))
+        values = self.grey.normalise(np.where(hidden, self.grey.middle_grey, image.pixels))
         given = torch.from_numpy(values)[None, None].to(self.device)
         shape = shape_of(image.pixels)
         told, wanted = self._asked(label, None, classifier)
         condition = self._conditions.at(told, [(0, 0)], shape, shape)
         with torch.no_grad():
             drawn = inpaint(
-                self.predictor(condition, guidance, wanted),
+                self._predictors.of(condition, guidance, wanted),
                 given,
                 torch.from_numpy(np.ascontiguousarray(hidden))[None, None].to(self.device),
                 self.schedule,
                 steps=steps,
                 jump=jump,
                 repeats=repeats,
+                variance=self._variance(Level(1, shape)),
                 generator=torch.Generator().manual_seed(seed),
-                clip=_CLIP,
+                clip=CLIP,
                 on_step=on_progress,
             )
         filled = self.grey.restore(drawn[0, 0].cpu().numpy())
@@ -363,28 +334,6 @@ class Generator:
         metadata = {**image.metadata, "synthetic": "partly"}
         return Micrograph(pixels, image.pixel_size_nm, metadata, (*image.history, entry))
 
-    def predictor(
-        self, condition: Condition, guidance: float = 1.0, wanted: _Wanted | None = None
-    ) -> Predict:
-        """Return what the samplers ask: the network with all that it is told."""
-
-        def said_with(told: Condition) -> Predict:
-            def predict(x: Tensor, t: Tensor) -> Tensor:
-                with torch.autocast(self.device, torch.bfloat16, enabled=self.bf16):
-                    said: Tensor = self.network(x, t, told).float()
-                return said
-
-            return predict
-
-        if wanted is not None:
-            guide, number = wanted
-            of = guide.log_probability(number, condition.position)
-            return by_classifier(said_with(condition), of, self.schedule, guidance)
-        if condition.label is None and condition.mask is None:
-            return said_with(condition)
-        open_ = Condition(None, condition.position, None)
-        return without_classifier(said_with(condition), said_with(open_), guidance)
-
     def _shape(self, mask: NDArray[Any] | None, size: tuple[int, int] | None) -> tuple[int, int]:
         """Return the size of what is drawn."""
         shape = size or (self.shape if mask is None else shape_of(mask))
@@ -398,32 +347,17 @@ class Generator:
 
     def _asked(
         self, label: str | None, mask: NDArray[Any] | None, classifier: Guide | None
-    ) -> tuple[Told, _Wanted | None]:
+    ) -> tuple[Told, Wanted | None]:
         """Return what the network is told, and what the classifier is to draw it to."""
         if classifier is None:
             return self._conditions.told(label, mask), None
         wanted = classifier, classifier.check(label, self.header.normalisation)
         return self._conditions.told(None, mask), wanted
 
-    def _tile_predictor(
-        self,
-        told: Told,
-        level: Level,
-        shape: tuple[int, int],
-        guidance: float,
-        wanted: _Wanted | None,
-    ) -> PredictTiles:
-        """Return what the network says of tiles of a level."""
-        by, whole = level.reduction, reduced_shape(shape, level.reduction)
-        told = told.reduced(by)
-
-        def predict(x: Tensor, t: Tensor, corners: Sequence[Corner]) -> Tensor:
-            condition = self._conditions.at(told, corners, shape_of(x[0, 0]), whole, by)
-            return self.predictor(condition, guidance, wanted)(
-                x.to(self.device), t.to(self.device)
-            ).cpu()
-
-        return predict
+    def _variance(self, level: Level) -> Variance:
+        """Return what its own error says, or that of DDPM in models of before."""
+        found = self.said.scatter.get(level.reduction)
+        return "large" if found is None else found.draw
 
     def _micrograph(self, pixels: NDArray[np.float32], parameters: Mapping[str, Any]) -> Micrograph:
         entry = HistoryEntry(
@@ -432,7 +366,7 @@ class Generator:
         metadata = {"synthetic": True}
         # Some rows at a time: the grey levels of large images are computed in double precision.
         bands = [self.grey.restore(pixels[n : n + 256]) for n in range(0, len(pixels), 256)]
-        return Micrograph(np.concatenate(bands), self.pixel_size_nm, metadata, (entry,))
+        return Micrograph(np.concatenate(bands), self.said.pixel_size_nm, metadata, (entry,))
 
 
 def _noise(seeds: list[int], shape: tuple[int, int]) -> Tensor:

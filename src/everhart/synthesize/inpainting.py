@@ -13,6 +13,7 @@ from everhart.synthesize.samplers import (
     Generators,
     OnStep,
     Predict,
+    Variance,
     ddpm_step,
     noise_like,
     split_at,
@@ -73,6 +74,7 @@ def inpaint(
     steps: int = 250,
     jump: int = 10,
     repeats: int = 10,
+    variance: Variance = "large",
     generator: Generators = None,
     clip: float | None = None,
     on_step: OnStep | None = None,
@@ -93,6 +95,8 @@ def inpaint(
         Number of noise levels.
     jump, repeats
         See :func:`repaint_path`: repeats bring what is drawn into agreement with what is there.
+    variance
+        See :func:`everhart.synthesize.samplers.ddpm_step`.
     generator
         Of all noise.
     clip
@@ -121,7 +125,7 @@ def inpaint(
             a, s = schedule.level(t)
             x = torch.where(mask, x, a * image + s * noise_like(image, generator))
             x0, _ = split_at(predict, x, schedule, t, clip)
-            x = ddpm_step(x, x0, schedule, t, there, generator)
+            x = ddpm_step(x, x0, schedule, t, there, generator, variance=variance)
         else:
             # Forward again by what separates the two levels (equation 1 of DDPM).
             kept = schedule.level(there)[0] / schedule.level(t)[0]

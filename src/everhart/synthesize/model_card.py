@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from everhart.synthesize.generator import KIND
+from everhart.synthesize.generator_header import KIND
 from everhart.training.model_file import ModelCard, load_model, save_model
 
 __all__ = ["embed_audit"]

@@ -19,7 +19,9 @@ __all__ = [
     "SAMPLERS",
     "Generators",
     "Predict",
+    "Remainder",
     "SamplerName",
+    "Variance",
     "ddim",
     "ddim_step",
     "ddpm",
@@ -27,12 +29,17 @@ __all__ = [
     "dpm_solver",
     "dpm_step",
     "held",
+    "noise_like",
     "pairs_of_steps",
     "sample",
 ]
 
 SamplerName = Literal["ddpm", "ddim", "dpm"]
-Variance = Literal["small", "large"]
+Remainder = Callable[[Tensor, NoiseSchedule, int, "Generators"], Tensor]
+"""``remainder(x0, schedule, t, generator)``: what images are off by from what is seen in x_t; see
+:meth:`everhart.synthesize.scatter.Scatter.draw`."""
+
+Variance = Literal["small", "large"] | Remainder
 SAMPLERS: tuple[SamplerName, ...] = ("ddpm", "ddim", "dpm")
 
 Predict = Callable[[Tensor, Tensor], Tensor]
@@ -52,6 +59,7 @@ def sample(
     *,
     sampler: SamplerName = "ddpm",
     steps: int = 250,
+    variance: Variance = "large",
     eta: float = 0.0,
     generator: Generators = None,
     clip: float | None = None,
@@ -72,6 +80,8 @@ def sample(
         steps, smoother.
     steps
         Number of calls of the network.
+    variance
+        Of ``"ddpm"``; see :func:`ddpm_step`.
     eta
         Share of DDPM's noise that ``"ddim"`` adds.
     generator
@@ -88,8 +98,9 @@ def sample(
     """
     if sampler == "ddpm":
         return ddpm(
-            predict, noise, schedule, steps, generator=generator, clip=clip, on_step=on_step
-        )
+            predict, noise, schedule, steps,
+            variance=variance, generator=generator, clip=clip, on_step=on_step,
+        )  # fmt: skip
     if sampler == "ddim":
         return ddim(
             predict, noise, schedule, steps,
@@ -113,20 +124,26 @@ def ddpm_step(
     """Go from step `t` to the less noisy step `before` (-1: no noise), drawing from q [1]_.
 
     The variance is the ``"small"`` one, right if there is one image only, or the ``"large"`` one,
-    right for pixels of unit variance. Small ones add up to grain that is too weak.
+    right for pixels of unit variance. Small ones add up to grain that is too weak. Given what
+    images are off by from `x0`, the step is right for these images however long it is [2]_; the
+    last one adds it, too: without, the finest grain is missing.
 
     References
     ----------
     .. [1] J. Ho, A. Jain, P. Abbeel, "Denoising diffusion probabilistic models", NeurIPS 2020,
        equations 6 and 7.
+    .. [2] F. Bao et al., "Analytic-DPM: an analytic estimate of the optimal reverse variance in
+       diffusion probabilistic models", ICLR 2022, theorem 1.
     """
+    if not isinstance(variance, str):
+        x0 = x0 + variance(x0, schedule, t, generator)
     if before < 0:
         return x0
     (a, s), (a_there, s_there) = schedule.level(t), schedule.level(before)
     kept = a / a_there
     beta = 1 - kept**2
     mean = (a_there * beta * x0 + kept * s_there**2 * x) / s**2
-    share = s_there / s if variance == "small" else 1.0
+    share = 1.0 if variance == "large" else s_there / s
     return mean + math.sqrt(beta) * share * noise_like(x, generator)
 
 

@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from everhart.nn.diffusion_unet import Condition, DiffusionUNet
+from everhart.nn.diffusion_unet import Condition, DiffusionUNet, DiffusionUNetConfig
 from everhart.synthesize.augment import OPERATIONS
 from everhart.synthesize.config import DiffusionConfig
-from everhart.synthesize.patches import draw_patch, stage_at
+from everhart.synthesize.patches import StageConfig, draw_patch, stage_at
 from everhart.synthesize.schedule import NoiseSchedule
 from everhart.synthesize.training_images import TrainingImage
 from everhart.training.engine import TrainingTask
 from everhart.training.samples import SampleFunction
 
-__all__ = ["DiffusionTask", "HeldOutPatches", "PatchBatch", "PatchSamples"]
+__all__ = ["DiffusionTask", "HeldOutPatches", "PatchBatch", "PatchSamples", "told_of"]
 
 
 class PatchBatch(NamedTuple):
@@ -88,21 +88,39 @@ class PatchSamples:
 
 
 class HeldOutPatches:
-    """Samples of the last stage from images that are not learned from."""
+    """Unchanged samples of one stage, by default the last, to judge by."""
 
     def __init__(
-        self, images: tuple[TrainingImage, ...], config: DiffusionConfig, mask_classes: int
+        self,
+        images: tuple[TrainingImage, ...],
+        config: DiffusionConfig,
+        mask_classes: int,
+        stage: StageConfig | None = None,
     ) -> None:
         self.images, self.config, self.mask_classes = images, config, mask_classes
+        self.stage = stage or config.curriculum[-1]
 
     def __call__(self, rng: np.random.Generator) -> PatchBatch:
         """Draw one sample."""
-        patch = draw_patch(self.images, self.config.curriculum[-1], rng)
+        patch = draw_patch(self.images, self.stage, rng)
         planes = _planes(patch.mask, self.mask_classes, patch.pixels.shape)
         told = np.zeros(len(OPERATIONS) if self.config.augmentation else 0, np.float32)
         return _with_noise(
             rng, self.config.schedule.steps, patch.pixels, patch.position, planes, patch.label, told
         )
+
+
+def told_of(batch: PatchBatch, network: DiffusionUNetConfig) -> Condition:
+    """Return what a network of this shape is told of a batch."""
+    position, mask, label, told = (
+        torch.as_tensor(part) for part in (batch.position, batch.mask, batch.label, batch.told)
+    )
+    return Condition(
+        label=label if network.classes else None,
+        position=position if network.position else None,
+        mask=mask if network.mask_classes else None,
+        augmentation=told if network.augmentation else None,
+    )
 
 
 def _planes(
@@ -161,15 +179,10 @@ class DiffusionTask(TrainingTask):
         return {"validation_loss": self._error(batch).mean()}
 
     def _error(self, batch: PatchBatch) -> Tensor:
-        pixels, position, mask, label, noise, t, told = (torch.as_tensor(part) for part in batch)
-        net = self.network
-        assert isinstance(net, DiffusionUNet)
-        condition = Condition(
-            label=label if net.config.classes else None,
-            position=position if net.config.position else None,
-            mask=mask if net.config.mask_classes else None,
-            augmentation=told if net.config.augmentation else None,
-        )
-        said = net(self.schedule.add_noise(pixels, noise, t), t, condition)
+        batch = PatchBatch(*batch)  # a list, where Lightning moved it
+        pixels, noise, t = (torch.as_tensor(part) for part in (batch.pixels, batch.noise, batch.t))
+        assert isinstance(self.network, DiffusionUNet)
+        noisy = self.schedule.add_noise(pixels, noise, t)
+        said = self.network(noisy, t, told_of(batch, self.network.config))
         target = self.schedule.target(pixels, noise, t)
         return F.mse_loss(said.float(), target, reduction="none").mean(dim=(1, 2, 3))

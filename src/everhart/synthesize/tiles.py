@@ -16,6 +16,7 @@ from everhart.synthesize.samplers import (
     SAMPLERS,
     OnStep,
     SamplerName,
+    Variance,
     ddim_step,
     ddpm_step,
     dpm_step,
@@ -143,6 +144,7 @@ def sample_tiled(
     *,
     sampler: SamplerName = "ddpm",
     steps: int = 250,
+    variance: Variance = "large",
     seed: Sequence[int] = (0,),
     clip: float | None = None,
     start: Tensor | None = None,
@@ -166,7 +168,7 @@ def sample_tiled(
         Size of the image and its tiles.
     schedule
         Schedule that the network was trained with.
-    sampler, steps, clip, on_step
+    sampler, steps, variance, clip, on_step
         See :func:`everhart.synthesize.samplers.sample`.
     seed
         Of all noise.
@@ -222,11 +224,14 @@ def sample_tiled(
             part = x[rows][None, None]
             x0, noise_seen = held(part, said[None, None], schedule, t, clip)
 
-            def fresh(_: Tensor, rows: slice = rows, number: int = number) -> Tensor:
-                return field.rows(1 + number, rows.start, rows.stop)[None, None]
+            def fresh(like: Tensor, top: int = top, number: int = number) -> Tensor:
+                height, width = like.shape[-2:]
+                # A part that is wider than the image is what noise with a spectrum is made of.
+                of = field if width == field.width else NoiseField((*seed, 1), width)
+                return of.rows(1 + number, top, top + height)[None, None]
 
             if sampler == "ddpm":
-                part = ddpm_step(part, x0, schedule, t, before, fresh)
+                part = ddpm_step(part, x0, schedule, t, before, fresh, variance=variance)
             elif sampler == "ddim":
                 part = ddim_step(x0, noise_seen, schedule, t, before, 0.0, None)
             else:

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
+from torch.utils.data import default_collate
 
 from everhart.micrograph import __version__
-from everhart.nn.diffusion_unet import DiffusionUNet
-from everhart.nn.hardware import resolve_device
+from everhart.nn.diffusion_unet import Condition, DiffusionUNet
+from everhart.nn.hardware import resolve_device, use_bf16
 from everhart.synthesize.augment import OPERATIONS
 from everhart.synthesize.config import DiffusionConfig
-from everhart.synthesize.generator import ARCHITECTURE, KIND, normalisation_of
+from everhart.synthesize.generator_header import ARCHITECTURE, CLIP, KIND, normalisation_of
 from everhart.synthesize.patches import check_stages
-from everhart.synthesize.task import DiffusionTask, HeldOutPatches, PatchSamples
-from everhart.synthesize.training_images import load_images
+from everhart.synthesize.samplers import Predict
+from everhart.synthesize.scatter import measure_scatter
+from everhart.synthesize.task import (
+    DiffusionTask,
+    HeldOutPatches,
+    PatchBatch,
+    PatchSamples,
+    told_of,
+)
+from everhart.synthesize.training_images import TrainingImages, load_images
 from everhart.synthesize.transfer import freeze, take_weights
 from everhart.training.config import load_config
 from everhart.training.engine import fit
@@ -24,6 +37,9 @@ from everhart.training.model_file import ModelCard, ModelHeader, save_model
 from everhart.training.run_folder import MODEL_NAME, check_run, start_run
 
 __all__ = ["train"]
+
+_JUDGED_PX, _MOST_PATCHES = 1 << 18, 64
+"""Pixels, and patches, by which the network is judged at each time: a few seconds' work."""
 
 
 def train(
@@ -113,10 +129,58 @@ def train(
         kind=KIND,
         architecture=ARCHITECTURE,
         config=network.config.model_dump(mode="json"),
-        normalisation=normalisation_of(images, config),
+        normalisation={
+            **normalisation_of(images, config),
+            "scatter": _scatter_of(task, images, config),
+        },
         card=card,
     )
     weights = task.network.state_dict()
     return save_model(
         folder / MODEL_NAME, header, weights, dtype=config.weights_dtype, overwrite=True
     )
+
+
+def _scatter_of(
+    task: DiffusionTask, images: TrainingImages, config: DiffusionConfig
+) -> dict[str, Any]:
+    """Measure by how much the trained network is off, for its header, by reduction.
+
+    The held-out images judge, or without any those that were learned from.
+    """
+    settings = config.optimiser
+    device = resolve_device(settings.device)
+    bf16 = use_bf16(settings.precision, device)
+    network = task.network.eval().to(device)
+    assert isinstance(network, DiffusionUNet)
+    # Of each reduction the largest patches, as samples are drawn.
+    stages = {
+        stage.reduction: stage
+        for stage in sorted(config.curriculum, key=lambda s: s.patch_px or math.inf)
+    }
+    found = {}
+    for reduction, stage in sorted(stages.items()):
+        draw = HeldOutPatches(
+            images.held_out or images.images, config, len(images.mask_values), stage
+        )
+        rng = np.random.default_rng([config.seed, reduction])
+        first = draw(rng)
+        count = min(_MOST_PATCHES, -(-_JUDGED_PX // first.pixels.size))
+        batch = PatchBatch(*default_collate([first, *(draw(rng) for _ in range(count - 1))]))
+        told = told_of(batch, network.config)
+
+        def predictor(some: slice, told: Condition = told) -> Predict:
+            here = told.take(some).to(device)
+
+            def predict(x: Tensor, t: Tensor) -> Tensor:
+                with torch.autocast(device, torch.bfloat16, enabled=bf16):
+                    said: Tensor = network(x, t, here).float()
+                return said
+
+            return predict
+
+        pixels = torch.as_tensor(batch.pixels).to(device)
+        schedule = task.schedule
+        scatter = measure_scatter(predictor, pixels, schedule, clip=CLIP, seed=config.seed)
+        found[str(reduction)] = scatter.to_header()
+    return found

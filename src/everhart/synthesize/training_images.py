@@ -16,14 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from everhart.errors import UsageError
 from everhart.io import image_paths, read
 from everhart.micrograph import Micrograph, field_of
+from everhart.synthesize.grey_scale import GreyRange, GreyScale, grey_range
 
-__all__ = ["GreyRange", "ImagesConfig", "TrainingImage", "TrainingImages", "hash_of", "load_images"]
+__all__ = ["ImagesConfig", "TrainingImage", "TrainingImages", "hash_of", "load_images"]
 
 Image = NDArray[np.float32]
 Labels = NDArray[np.int64]
-
-_INSIDE = 0.9
-"""Grey levels from the darkest to the brightest 0.1 % are mapped to -0.9 to 0.9."""
 
 
 class ImagesConfig(BaseModel):
@@ -49,42 +47,17 @@ class ImagesConfig(BaseModel):
         0, ge=0, description="number of images that are not trained on, and judge by"
     )
     limit: int | None = Field(None, ge=1, description="train on so many images alone")
+    grey_scale: GreyScale = Field(
+        "symmetric",
+        description="symmetric: the logarithm of the grey levels where noise is skewed on these, "
+        "as shot noise is; linear: grey levels as they are",
+    )
 
     @model_validator(mode="after")
     def _table_with_labels(self) -> ImagesConfig:
         if (self.labels == "table") != (self.label_table is not None):
             raise ValueError("labels: table and label_table: FILE.csv go together")
         return self
-
-
-@dataclass(frozen=True)
-class GreyRange:
-    """Affine map between grey levels and what the network sees, one for all images.
-
-    Parameters
-    ----------
-    middle, half
-        Grey level that becomes 0, and grey levels to one unit.
-    dtype
-        Dtype of the images.
-    """
-
-    middle: float
-    half: float
-    dtype: str
-
-    def normalise(self, pixels: NDArray[Any]) -> Image:
-        """Return what the network sees."""
-        return ((pixels.astype(np.float64) - self.middle) / self.half).astype(np.float32)
-
-    def restore(self, values: Image) -> NDArray[Any]:
-        """Return grey levels of the images' dtype, rounded and clipped."""
-        pixels = values.astype(np.float64) * self.half + self.middle
-        dtype = np.dtype(self.dtype)
-        if dtype.kind in "iu":
-            info = np.iinfo(dtype)
-            pixels = pixels.round().clip(info.min, info.max)
-        return pixels.astype(dtype)
 
 
 @dataclass(frozen=True)
@@ -194,7 +167,8 @@ def load_images(
     order = np.random.default_rng([seed, 7]).permutation(len(found))
     kept = sorted(order[held:].tolist())[: config.limit]
     micrographs = {n: read(found[n][0]) for n in (*kept, *order[:held].tolist())}
-    found_grey = _grey_range([micrographs[n] for n in kept], root)
+    fields = {n: _field(micrograph, found[n][0]) for n, micrograph in micrographs.items()}
+    found_grey = _grey_range([fields[n] for n in kept], root, config.grey_scale)
     if grey is not None and grey.dtype != found_grey.dtype:
         raise UsageError(
             f"The images in {root} are of {found_grey.dtype}, and those of the generator of "
@@ -209,7 +183,7 @@ def load_images(
 
     def image(n: int) -> TrainingImage:
         path, label = found[n]
-        raw = _field(micrographs[n], path)
+        raw = fields[n]
         pixels = grey.normalise(raw)
         mask: Labels | None = None
         if n in by_number:
@@ -281,21 +255,17 @@ def _field(micrograph: Micrograph, path: Path) -> NDArray[Any]:
     return pixels
 
 
-def _grey_range(micrographs: list[Micrograph], root: Path) -> GreyRange:
-    dtypes = {str(m.dtype) for m in micrographs}
+def _grey_range(fields: list[NDArray[Any]], root: Path, scale: GreyScale) -> GreyRange:
+    dtypes = {str(pixels.dtype) for pixels in fields}
     if len(dtypes) > 1:
         raise UsageError(
             f"The images in {root} are of {' and '.join(sorted(dtypes))}: convert them to one "
             "dtype (everhart convert), as the grey levels of a generator have one meaning."
         )
-    values = np.concatenate(
-        [np.asarray(field_of(m), np.float64).ravel()[:: max(1, m.pixels.size // 65536)]
-         for m in micrographs]
-    )  # fmt: skip
-    low, high = np.percentile(values[np.isfinite(values)], (0.1, 99.9))
-    if not high > low:
+    found = grey_range(fields, scale)
+    if found is None:
         raise UsageError(f"The images in {root} have one grey level: there is nothing to learn.")
-    return GreyRange(float((low + high) / 2), float((high - low) / 2 / _INSIDE), dtypes.pop())
+    return found
 
 
 def _masks(config: ImagesConfig, paths: list[Path]) -> list[Labels]:

@@ -1,0 +1,126 @@
+"""The noise that the default sampler adds: exact on Gaussian images, however few the steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from everhart.synthesize.samplers import Predict, sample
+from everhart.synthesize.scatter import REACH_PX, Scatter, measure_scatter
+from everhart.synthesize.schedule import NoiseSchedule
+from everhart.synthesize.tiles import TileGrid, sample_tiled
+
+EDGE = 24
+ROW, COLUMN = np.abs(np.fft.fftfreq(EDGE))[:, None], np.abs(np.fft.fftfreq(EDGE))[None]
+SPECTRUM = torch.from_numpy(0.02 + 0.3 * np.exp(-((ROW / 0.2) ** 2) - (COLUMN / 0.12) ** 2))
+
+
+def images(n: int, seed: int) -> Tensor:
+    """Return Gaussian images of a spectrum that is not the same along rows and columns."""
+    white = torch.randn((n, 1, EDGE, EDGE), generator=torch.Generator().manual_seed(seed))
+    return torch.fft.ifft2(torch.fft.fft2(white.double()) * SPECTRUM.sqrt()).real
+
+
+def known(schedule: NoiseSchedule) -> Predict:
+    """Return what the ideal network says of them."""
+
+    def predict(x: Tensor, t: Tensor) -> Tensor:
+        a, s = schedule.level(int(t[0]))
+        gain = a * SPECTRUM / (a**2 * SPECTRUM + s**2)
+        x0 = torch.fft.ifft2(torch.fft.fft2(x) * gain).real
+        return (a * x - x0) / s
+
+    return predict
+
+
+def power(drawn: Tensor) -> Tensor:
+    found = (torch.fft.fft2(drawn).abs() ** 2).mean(dim=(0, 1)) / EDGE**2
+    return torch.nn.functional.avg_pool2d(torch.fft.fftshift(found)[None], 6)[0]
+
+
+def scatter_of(schedule: NoiseSchedule) -> Scatter:
+    return measure_scatter(lambda _: known(schedule), images(96, 1), schedule, batch_size=48)
+
+
+@pytest.mark.parametrize("tiled", [False, True])
+def test_twenty_steps_give_the_spectrum_that_the_images_have(tiled: bool) -> None:
+    schedule = NoiseSchedule("cosine", 1000, "v")
+    scatter = Scatter.from_header(scatter_of(schedule).to_header())
+    predict = known(schedule)
+    wanted = torch.nn.functional.avg_pool2d(torch.fft.fftshift(SPECTRUM)[None], 6)[0]
+
+    def off(variance: Any) -> float:
+        if tiled:
+            one = [
+                sample_tiled(
+                    lambda x, t, _: predict(x.double(), t),
+                    TileGrid((EDGE, EDGE), (EDGE, EDGE)),
+                    schedule,
+                    variance=variance,
+                    steps=20,
+                    seed=(n,),
+                )
+                for n in range(60)
+            ]
+            drawn = torch.stack(one)[:, None].double()
+        else:
+            generator = torch.Generator().manual_seed(3)
+            noise = torch.randn((400, 1, EDGE, EDGE), generator=generator, dtype=torch.float64)
+            drawn = sample(
+                predict, noise, schedule, steps=20, variance=variance, generator=generator
+            )
+        return float((power(drawn) / wanted - 1).abs().mean())
+
+    assert off(scatter.draw) < (0.04 if tiled else 0.02)
+    if tiled:
+        return
+    # What it is for: with one variance for all frequencies, steps as long as these miss it.
+    assert off("large") > 0.1
+    assert off("small") > 0.1
+
+
+def test_what_is_drawn_has_the_spectrum_and_the_strength_that_were_measured() -> None:
+    schedule = NoiseSchedule("cosine", 1000, "v")
+    scatter = scatter_of(schedule)
+    t = int(scatter.times[9])
+    drawn = scatter.draw(
+        torch.zeros((300, 1, EDGE, EDGE), dtype=torch.float64),
+        schedule, t, torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    a, s = schedule.level(t)
+    left = SPECTRUM * s**2 / (a**2 * SPECTRUM + s**2)
+    assert float(drawn.var()) == pytest.approx(float(left.mean()), rel=0.03)
+    assert float(scatter.power[9].mean()) > 0
+    assert drawn.shape[-1] == EDGE
+    assert scatter.power.shape[1:] == (REACH_PX + 1,) * 2
+
+
+def test_shot_noise_is_drawn_stronger_in_the_bright() -> None:
+    schedule = NoiseSchedule("cosine", 1000, "v")
+    bright = torch.zeros((16, 1, 32, 32))
+    bright[..., 16:] = 1.0
+    strength = 0.05 + 0.25 * bright
+    generator = torch.Generator().manual_seed(0)
+    real = bright + strength * torch.randn(bright.shape, generator=generator)
+
+    def predictor(some: slice) -> Predict:
+        def predict(x: Tensor, t: Tensor) -> Tensor:
+            a, s = schedule.level(int(t[0]))
+            spread, there = strength[some] ** 2, bright[some]
+            x0 = there + a * spread / (a**2 * spread + s**2) * (x - a * there)
+            return (a * x - x0) / s
+
+        return predict
+
+    scatter = measure_scatter(predictor, real, schedule)
+    drawn = sample(
+        predictor(slice(0, 16)), torch.randn(bright.shape, generator=generator), schedule,
+        steps=50, variance=scatter.draw, generator=generator,
+    )  # fmt: skip
+    for half in (slice(0, 16), slice(16, 32)):
+        left, there = (x[..., half] - bright[..., half] for x in (drawn, real))
+        assert float(left.std()) == pytest.approx(float(there.std()), rel=0.08)
