@@ -75,9 +75,10 @@ def test_label_values_become_classes():
         {"task": "segment", "data": {"folder": "."}, "classes": {"a": [3, 4], "b": 7}, "ignore": 9}
     )
     labels = np.array([[3, 4, 7, 9]])
-    assert class_numbers(labels, config, "x").tolist() == [[0, 0, 1, IGNORE]]
+    known = config.classes, config.ignored()
+    assert class_numbers(labels, *known, "x").tolist() == [[0, 0, 1, IGNORE]]
     with pytest.raises(UsageError, match="x has the label value 5, which no class has"):
-        class_numbers(labels + 2, config, "x")
+        class_numbers(labels + 2, *known, "x")
 
 
 @pytest.mark.parametrize(

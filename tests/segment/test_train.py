@@ -205,3 +205,34 @@ def test_a_data_bar_is_left_out(model: Path, rng):
 def test_wrong_calls(values, said):
     with pytest.raises(UsageError, match=said):
         OPERATIONS["segment"](eh.Micrograph(np.eye(40)), **values)
+
+
+def test_the_truth_judges(model: Path, labelled: Path, tmp_path: Path):
+    def judged(*more: object) -> dict:
+        call = [
+            "segment", labelled / "images", "-o", tmp_path / "out", "--truth", labelled / "labels",
+            "--report", tmp_path / "r.html", "--json", tmp_path / "d.json", "--overwrite", *more,
+        ]  # fmt: skip
+        assert main([str(word) for word in call]) == 0
+        return json.loads((tmp_path / "d.json").read_text("utf-8"))["scores"]
+
+    scores = judged("--model", model)
+    assert scores["pooled"]["mean_iou"] > 0.85
+    assert set(scores["pooled"]["iou"]) == {"background", "disc"}
+    assert len(scores["images"]) == 8
+    page = (tmp_path / "r.html").read_text("utf-8")
+    assert page.count("<h3>") == 8
+    assert "http" not in page.replace("http-equiv", "")
+    scores = judged("--model", model, "--instances")
+    assert scores["pooled"]["objects"]["found"] > 10
+    assert judged("--clusters", 2)["pooled"]["iou"]["0"] > 0.8
+
+
+def test_wrong_truths(model: Path, labelled: Path, tmp_path: Path, capfd):
+    source, out = labelled / "images" / "field_1.tif", tmp_path / "x.tif"
+    call = ["segment", source, "-o", out, "--model", model]
+    assert main([str(w) for w in [*call, "--truth", labelled / "labels"]]) == 2
+    assert "--truth and --report go together" in capfd.readouterr().err
+    report = ["--report", tmp_path / "r.html"]
+    assert main([str(w) for w in [*call, "--truth", tmp_path, *report]]) != 0
+    assert not out.exists()

@@ -20,6 +20,7 @@ from everhart.cli.outputs import (
 )
 from everhart.cli.progress import track
 from everhart.cli.run import describe, say_error
+from everhart.cli.segment_truth import judge, true_labels
 from everhart.errors import UsageError
 from everhart.micrograph import Micrograph, __version__
 from everhart.operations import OPERATIONS, Run
@@ -50,6 +51,18 @@ def segment(
             help="Draw the labels over the image; for several images, a folder.",
         ),
     ] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE_OR_DIR",
+            help="True label images, of the images' names, with the label values that the model "
+            "was trained with; the scores go to --report and --json.",
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT.html", help="Scores and pictures, for --truth."),
+    ] = None,
     overwrite: Overwrite = False,
     pixel_size_nm: PixelSize = None,
     json_path: JsonPath = None,
@@ -66,6 +79,7 @@ def segment(
       everhart segment scans/ -o labels/ --model run/model.safetensors --instances
       everhart segment scans/ -o labels/ --clusters 4
       everhart segment scans/ -o labels/ --model generator/model.safetensors --clusters 6
+      everhart segment test/ -o said/ --model run/model.safetensors --truth labels/ --report r.html
       everhart measure particles labels.tif --labels -o particles.csv
     """
     checked = _OPERATION.check(parameters)
@@ -88,6 +102,13 @@ def segment(
         others=[*written, json_path],
         in_new_folder=several,
     )
+    if (truth is None) != (report is None):
+        raise UsageError("--truth and --report go together: give both, or leave both.")
+    if report is not None and report.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"--report {report} was given: its name must end in .html.")
+    truths = [] if truth is None else true_labels(truth, sources)
+    others = [*written, json_path, *pictures]
+    check_outputs([report], overwrite=overwrite, inputs=[*sources, *truths], others=others)
     run = _OPERATION.prepare(checked)
     make_folder(tasks[0].output.parent)
     if overlay is not None and several:
@@ -111,8 +132,14 @@ def segment(
             ((task, _),) = batch
             say_error(f"{task.source.name}: {describe(error)}")
             records.append({"input": str(task.source), "output": None, "error": describe(error)})
+    document: dict[str, Any] = {
+        "operation": "segment",
+        "version": __version__,
+        "images": records,
+    }
+    if report is not None and not failures:
+        document["scores"] = judge(tasks, truths, checked, report, overwrite=overwrite)
     if json_path is not None:
-        document = {"operation": "segment", "version": __version__, "images": records}
         write_json(json_path, document, overwrite=overwrite)
     if several:
         done = len(tasks) - failures

@@ -15,6 +15,7 @@ from everhart.synthesize.augment import AugmentConfig
 from everhart.training.config import OptimiserConfig
 
 __all__ = [
+    "REST",
     "AugmentationConfig",
     "LabelledConfig",
     "SegmentConfig",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -15,7 +15,7 @@ from everhart.errors import UsageError
 from everhart.nn.segmentation_losses import IGNORE
 from everhart.restore.normalise import GreyScale, fill_non_finite
 from everhart.restore.source_base import Image, hash_of
-from everhart.segment.config import LabelledConfig, SegmentConfig, SelectionConfig
+from everhart.segment.config import REST, LabelledConfig, SegmentConfig, SelectionConfig
 from everhart.segment.resample import factors, resized, resized_labels
 
 __all__ = ["Field", "Fields", "class_numbers", "load_fields", "rims", "seen", "split"]
@@ -130,8 +130,21 @@ def split(
     return learned, judged
 
 
-def class_numbers(labels: NDArray[Any], config: SegmentConfig, name: str) -> Labels:
+def class_numbers(
+    labels: NDArray[Any], classes: Mapping[str, Any], ignored: Sequence[int], name: str
+) -> Labels:
     """Return the numbers of the classes of a label image.
+
+    Parameters
+    ----------
+    labels
+        Label values, ``(H, W)``.
+    classes
+        Label value or values by class, ``"rest"`` for all others.
+    ignored
+        Label values that do not count.
+    name
+        Name of the image, for the message.
 
     Raises
     ------
@@ -139,15 +152,13 @@ def class_numbers(labels: NDArray[Any], config: SegmentConfig, name: str) -> Lab
         If a value has no class.
     """
     out = np.full(labels.shape, IGNORE, np.uint8)
-    known = np.isin(labels, config.ignored())
+    known = np.isin(labels, ignored)
     rest: int | None = None
-    for number, (given, values) in enumerate(
-        zip(config.classes.values(), config.values().values(), strict=True)
-    ):
-        if given == "rest":
+    for number, given in enumerate(classes.values()):
+        if given == REST:
             rest = number
             continue
-        there = np.isin(labels, values)
+        there = np.isin(labels, given)
         out[there] = number
         known |= there
     if rest is not None:
@@ -236,7 +247,7 @@ def _load(image_file: Path, label_file: Path, config: SegmentConfig) -> Field:
     classes = (
         rims(labels, config.border_px)
         if config.border_px
-        else class_numbers(labels, config, label_file.name)
+        else class_numbers(labels, config.classes, config.ignored(), label_file.name)
     )
     return Field(image_file.stem, values, classes)
 

@@ -112,6 +112,9 @@ def train(
         normalisation={"kind": "image", "mean": 0.0, "deviation": 1.0},
         inference={
             "classes": list(config.classes),
+            # By these a truth in the same label values can judge.
+            "values": dict(config.classes),
+            "ignored": config.ignored(),
             "rims": bool(config.border_px),
             "pixel_size_nm": config.common_pixel_size_nm,
             "scale": config.scale,
