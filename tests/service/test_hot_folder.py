@@ -142,39 +142,43 @@ def test_wrong_calls(tmp_path: Path, pool: ComputePool):
             HotFolder(*arguments, pool)
 
 
-def test_a_hot_folder_of_the_server(tmp_path: Path):
-    source = tmp_path / "in"
-    source.mkdir()
-    (source / "before.tif").write_bytes(tiff(10))
-    (source / "bad.tif").write_bytes(tiff(11)[:-500])
-    (source / "small.tif").write_bytes(tiff(12, (8, 8)))
-    watched = {
-        "folder": str(source), "operation": "measure-lines", "parameters": {"unit": "px"},
-        "settle_s": 0.3, "patience_s": 0.6,
-    }  # fmt: skip
-    settings = {"watch": json.dumps([watched])}
-    failed = source / FAILED
+def test_hot_folders_of_the_server(tmp_path: Path):
+    watched = []
+    for name, operation, parameters in (
+        ("clean", "denoise", {"method": "median"}),
+        ("lines", "measure-lines", {"unit": "px"}),
+    ):
+        (tmp_path / name).mkdir()
+        watched.append({
+            "folder": str(tmp_path / name), "operation": operation, "parameters": parameters,
+            "settle_s": 0.3, "patience_s": 0.6,
+        })  # fmt: skip
+    (tmp_path / "clean" / "good.tif").write_bytes(tiff(10))
+    (tmp_path / "clean" / "bad.tif").write_bytes(tiff(11)[:-500])
+    (tmp_path / "lines" / "noise.tif").write_bytes(tiff(12))
+    settings = {"watch": json.dumps(watched)}
+    bad, noise = (
+        tmp_path / "clean" / FAILED / "bad.tif",
+        tmp_path / "lines" / FAILED / "noise.tif",
+    )
     with serving(tmp_path, **settings) as server:
-        until(lambda: (failed / "bad.tif").exists() and (failed / "small.tif").exists())
-        # Noise has no lines: that file failed too, with what its job said.
-        until(lambda: (failed / "before.tif").exists())
+        until(lambda: bad.exists() and noise.exists())
+        until(lambda: server.http.get("/v1/jobs?state=done").json()["items"])
+        assert len(server.http.get("/v1/jobs").json()["items"]) == 2
+        (failed,) = server.http.get("/v1/jobs?state=failed").json()["items"]
+        assert failed["error"] == noise.with_name("noise.tif.txt").read_text().strip()
+        assert "bad.tif" in bad.with_name("bad.tif.txt").read_text()
+    # Nothing is done twice after a restart; new content under an old name is another image.
+    with serving(tmp_path, **settings) as server:
+        (tmp_path / "lines" / "noise.tif").write_bytes(tiff(12))
+        (tmp_path / "clean" / "other.tif").write_bytes(tiff(13))
+        until(lambda: len(server.http.get("/v1/jobs?state=done").json()["items"]) == 2)
+        until(lambda: noise.with_name("noise-2.tif").exists())
         jobs = server.http.get("/v1/jobs").json()["items"]
-        assert {job["state"] for job in jobs} == {"failed"}
-        assert len(jobs) == 2
-        assert "bad.tif" in (failed / "bad.tif.txt").read_text()
-        assert (failed / "before.tif.txt").read_text().strip() in [job["error"] for job in jobs]
-    assert list(source.glob("*.tif")) == []
-    watched |= {"operation": "denoise", "parameters": {"method": "median"}}
-    settings = {"watch": json.dumps([watched])}
-    for _ in range(2):  # nothing is done twice after a restart
-        (source / "good.tif").write_bytes(tiff(13))
-        with serving(tmp_path, **settings) as server:
-            until(lambda: server.http.get("/v1/jobs?state=done").json()["items"])
-            time.sleep(1)
-            (job,) = server.http.get("/v1/jobs?state=done").json()["items"]
-            (result,) = server.http.get(f"/v1/jobs/{job['id']}/results").json()["items"]
-            assert result["provenance"]["images"][0]["name"] == "good.tif"
-    assert (source / "good.tif").exists()
+        assert len(jobs) == 3
+        (result,) = server.http.get(f"/v1/jobs/{jobs[0]['id']}/results").json()["items"]
+        assert result["provenance"]["images"][0]["name"] == "other.tif"
+    assert sorted(p.name for p in (tmp_path / "clean").glob("*.tif")) == ["good.tif", "other.tif"]
 
 
 @pytest.mark.parametrize(

@@ -67,8 +67,7 @@ class _Scope:
             )
         token = None
         if (identity := identity_of(given.credentials)) is not None and identity.isalnum():
-            async with state.database.reading() as session:
-                token = await session.get(Token, identity)
+            token = await state.database.get(Token, identity)
         # A right token passes however many wrong ones came from the same address: it cannot be
         # found by trying, and those behind one address are many.
         if token is None or not is_right(token, given.credentials):

@@ -32,6 +32,7 @@ from everhart.service.routes import (
 from everhart.service.routes import metrics as metrics_route
 from everhart.service.scratch import make_scratch
 from everhart.service.settings import Settings
+from everhart.service.signals import Signals
 from everhart.service.state import State
 from everhart.service.store import open_store
 from everhart.service.watching import watch
@@ -62,6 +63,9 @@ def make_app(settings: Settings) -> FastAPI:
         database = AsyncDatabase(settings)
         scratch, store = make_scratch(settings), open_store(settings)
         engine = make_engine(settings, store, scratch)
+        signals = Signals()
+        if engine.runner is not None:
+            engine.runner.on_progress = signals.notify
         readers = ComputePool(
             settings.readers,
             memory_mb=settings.read_memory_mb,
@@ -78,6 +82,7 @@ def make_app(settings: Settings) -> FastAPI:
             WrongTokens(settings.wrong_tokens_per_minute),
             metrics,
             scratch,
+            signals,
         )
         engine.start()
         # The first upload finds a reader that has started.

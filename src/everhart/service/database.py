@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -14,17 +14,29 @@ from sqlalchemy.orm import Session
 from everhart.errors import EverhartError
 from everhart.service.migrations import HEAD
 from everhart.service.settings import Settings
+from everhart.service.tables import Base
 
 __all__ = ["AsyncDatabase", "Database", "migrate"]
 
 _BUSY_TIMEOUT_MS = 30_000
+_Row = TypeVar("_Row", bound=Base)
 
 
 class Database:
-    """The database for threads: workers, and the command line."""
+    """The database for threads: workers, and the command line.
 
-    def __init__(self, settings: Settings) -> None:
-        self.engine = _prepared(create_engine(_url(settings), **_options(settings)))
+    Parameters
+    ----------
+    settings
+        The settings, which name the database.
+    is_answered
+        Whether somebody is told of what is committed. Other commits need not wait for the disk:
+        what a power cut takes of the progress of jobs is done again. SQLite alone has the choice.
+    """
+
+    def __init__(self, settings: Settings, *, is_answered: bool = True) -> None:
+        engine = create_engine(_url(settings), **_options(settings))
+        self.engine = _prepared(engine, is_answered=is_answered)
         self._writing = self.engine.execution_options(everhart_write=True)
 
     @contextmanager
@@ -53,6 +65,9 @@ class AsyncDatabase:
             url = url.set(drivername="sqlite+aiosqlite")
         self.engine: AsyncEngine = create_async_engine(url, **_options(settings))
         _prepared(self.engine.sync_engine)
+        self._near = None
+        if settings.database is None:
+            self._near = _prepared(create_engine(_url(settings), **_options(settings)))
         self._writing = self.engine.execution_options(everhart_write=True)
 
     @asynccontextmanager
@@ -70,6 +85,18 @@ class AsyncDatabase:
         ):
             yield session
 
+    async def get(self, table: type[_Row], key: Any) -> _Row | None:
+        """Return a row by its key.
+
+        From SQLite, where readers never wait for writers, it is had at once: to send so small a
+        question to another thread takes several times as long as the answer.
+        """
+        if self._near is not None:
+            with Session(self._near, expire_on_commit=False) as near:
+                return near.get(table, key)
+        async with self.reading() as session:
+            return await session.get(table, key)
+
     async def check(self) -> None:
         """Ask the database for an answer."""
         async with self.engine.connect() as connection:
@@ -78,6 +105,8 @@ class AsyncDatabase:
     async def close(self) -> None:
         """Close all connections."""
         await self.engine.dispose()
+        if self._near is not None:
+            self._near.dispose()
 
 
 def migrate(settings: Settings, revision: str = HEAD) -> None:
@@ -133,7 +162,7 @@ def _options(settings: Settings) -> dict[str, Any]:
     return {"pool_pre_ping": True, "connect_args": {"connect_timeout": 3}}
 
 
-def _prepared(engine: Engine) -> Engine:
+def _prepared(engine: Engine, *, is_answered: bool = True) -> Engine:
     """Set SQLite up for several processes: a log to write ahead, and locks that are waited for."""
     if engine.dialect.name != "sqlite":
         return engine
@@ -144,6 +173,7 @@ def _prepared(engine: Engine) -> Engine:
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
         cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute(f"PRAGMA synchronous = {'FULL' if is_answered else 'NORMAL'}")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.close()
 

@@ -8,6 +8,7 @@ writes a heartbeat here, and takes over the workflows of one whose heartbeat has
 from __future__ import annotations
 
 import os
+import queue
 import secrets
 import socket
 import threading
@@ -61,10 +62,12 @@ class JobEngine:
         self.identity = f"{socket.gethostname()[:60]}-{os.getpid()}-{secrets.token_hex(4)}"
         self.is_ready = threading.Event()
         self._stop = threading.Event()
+        self._submitted: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def start(self) -> None:
         """Start in a thread, so that the server need not wait; :attr:`is_ready` says when it is."""
         threading.Thread(target=self._run, daemon=True, name="job-engine").start()
+        threading.Thread(target=self._submit_all, daemon=True, name="job-queue").start()
 
     def submit(self, job_id: str, patience_s: float = 30.0) -> None:
         """Queue a job; to do it twice is to do it once."""
@@ -73,6 +76,21 @@ class JobEngine:
         from everhart.service.durable import enqueue
 
         enqueue(job_id)
+
+    def submit_soon(self, job_id: str) -> None:
+        """Queue a job in the background; its row is what makes it last.
+
+        If the server dies before, or the queue is away, it is found by its row and queued.
+        """
+        self._submitted.put(job_id)
+
+    def _submit_all(self) -> None:
+        while True:
+            job_id = self._submitted.get()
+            try:
+                self.submit(job_id)
+            except Exception as error:  # it is queued with one of the next heartbeats
+                _log.warning("job waits", job=job_id, error=str(error)[:300])
 
     def stop(self) -> None:
         """Stop taking jobs, and leave those that run to the next start."""
@@ -210,7 +228,7 @@ def make_engine(settings: Settings, store: ObjectStore, scratch: Path) -> JobEng
     JobEngine
         To be started.
     """
-    database = Database(settings)
+    database = Database(settings, is_answered=False)
     runner = None
     if settings.workers:
         limits: dict[str, Any] = {

@@ -60,16 +60,14 @@ async def receive_model(state: State, name: str, body: AsyncIterator[bytes]) -> 
     if name in (*CLASSICAL, *model_paths()):
         raise ProblemError(409, f"The name {name} is taken by Everhart: give another one.")
     async with received(state, body) as file:
-        async with state.database.reading() as session:
-            known = await session.get(Model, name)
+        known = await state.database.get(Model, name)
         if known is None:
             model = await asyncio.to_thread(_looked_at_and_kept, state, file, name)
             try:
                 async with state.database.writing() as session:
                     session.add(model)
             except IntegrityError:  # somebody else took the name at the same time
-                async with state.database.reading() as session:
-                    known = await session.get(Model, name)
+                known = await state.database.get(Model, name)
                 if known is None:
                     raise
             else:

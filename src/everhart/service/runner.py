@@ -67,6 +67,7 @@ class JobRunner:
         self.settings, self.database, self.store = settings, database, store
         self.pool, self.scratch = pool, scratch
         self.closing = threading.Event()
+        self.on_progress: Callable[[str], None] = lambda _: None
 
     def run(self, job_id: str) -> str:
         """Do what is left of a job.
@@ -78,14 +79,14 @@ class JobRunner:
         str
             The state in which the job ended.
         """
-        opened = self._insist(lambda: progress.open_items(self.database, job_id))
+        opened = self._told(job_id, lambda: progress.open_items(self.database, job_id))
         if opened is not None:
             job, items = opened
             names = self._insist(lambda: self._names(job, items))
             with ThreadPoolExecutor(min(self.pool.at_once(), len(items)) or 1) as threads:
                 list(threads.map(lambda item: self._run_item(job, item, names), items))
         self._stop_if_closing()
-        return self._insist(lambda: progress.end_job(self.database, job_id))
+        return self._told(job_id, lambda: progress.end_job(self.database, job_id))
 
     def _run_item(self, job: Job, item: Item, names: dict[str, str]) -> None:
         wanted = _Wanted(self, job.id)
@@ -106,17 +107,17 @@ class JobRunner:
                     if crashes >= MOST_CRASHES:
                         raise EverhartError(f"{error} It did so {crashes} times.") from error
                     text = f"{error} It is tried again."
-                    self._insist(lambda: progress.log(self.database, job.id, item.number, text))  # noqa: B023 - called at once
+                    self._say(job, item, text)
         except CancelledError:
             self._stop_if_closing()
         except EverhartError as error:
             said = limit_explained(" ".join(str(error).split()))[:2000]
-            self._insist(lambda: progress.fail_item(self.database, job, item, said))
+            self._told(job.id, lambda: progress.fail_item(self.database, job, item, said))
         except Exception as error:
             self._stop_if_closing()
             _log.exception("item failed", job=job.id, item=item.number)
             said = f"Unexpected {type(error).__name__}: this is a fault of Everhart; report it."
-            self._insist(lambda: progress.fail_item(self.database, job, item, said))
+            self._told(job.id, lambda: progress.fail_item(self.database, job, item, said))
 
     def _attempt(self, job: Job, item: Item, names: dict[str, str], wanted: _Wanted) -> None:
         started = time.monotonic()
@@ -164,7 +165,8 @@ class JobRunner:
                 "version": answer["version"],
                 "seconds": round(time.monotonic() - started, 3),
             }
-            self._insist(
+            self._told(
+                job.id,
                 lambda: progress.finish_item(
                     self.database,
                     job,
@@ -174,16 +176,15 @@ class JobRunner:
                     files=files,
                     logs=answer["warnings"],
                     runs=runs_of(job, item, names, answer["summary"]),
-                )
+                ),
             )
 
     def _keep(self, path: Path, told: dict[str, Any], wanted: _Wanted) -> StoredFile:
         with path.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-        self._patiently(lambda: self.store.put(sha256, path), wanted)
-        return StoredFile(
-            path.name, sha256, path.stat().st_size, told["media_type"], told["pixels_sha256"]
-        )
+        size = path.stat().st_size
+        self._patiently(lambda: self.store.put(sha256, path, move=True), wanted)
+        return StoredFile(path.name, sha256, size, told["media_type"], told["pixels_sha256"])
 
     def _names(self, job: Job, items: list[Item]) -> dict[str, str]:
         wanted = sorted({i for item in items for i in item.images} | set(job.roles.values()))
@@ -209,6 +210,15 @@ class JobRunner:
             self.closing.wait(pause)
             self._stop_if_closing()
             pause = min(2 * pause, 5.0)
+
+    def _say(self, job: Job, item: Item, text: str) -> None:
+        self._told(job.id, lambda: progress.log(self.database, job.id, item.number, text))
+
+    def _told(self, job_id: str, do: Callable[[], _T]) -> _T:
+        """Commit something that those who follow the job wait for."""
+        done = self._insist(do)
+        self.on_progress(job_id)
+        return done
 
     def _insist(self, do: Callable[[], _T]) -> _T:
         """Try for as long as the database does not answer: without it nothing can be said."""

@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from everhart.service.compute import ComputePool
 from everhart.service.database import AsyncDatabase
 from everhart.service.settings import Settings
+from everhart.service.signals import Signals
 from everhart.service.store import ObjectStore
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class State:
         What is counted.
     scratch
         Folder of temporary files.
+    signals
+        Wakes those who follow a job.
     """
 
     settings: Settings
@@ -49,6 +52,7 @@ class State:
     wrong_tokens: WrongTokens
     metrics: Metrics
     scratch: Path
+    signals: Signals
 
 
 def _state(request: Request) -> State:

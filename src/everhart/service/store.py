@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -244,6 +245,9 @@ def _moved(file: Path, target: Path) -> bool:
     """Make a file the object; False if it is on another disk."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
+        # On the disk before the commit that names it, or a power cut leaves a name of nothing.
+        with file.open("rb") as stream:
+            os.fsync(stream.fileno())
         file.replace(target)
     except OSError as error:
         if error.errno != errno.EXDEV:

@@ -49,11 +49,22 @@ async def received(state: State, body: AsyncIterator[bytes]) -> AsyncIterator[Re
         descriptor, name = mkstemp(dir=state.scratch, prefix="upload-")
         try:
             digest, size = hashlib.sha256(), 0
-            with os.fdopen(descriptor, "wb", buffering=_WRITE_AT_ONCE) as file:
+
+            def write(some: bytearray) -> None:
+                file.write(some)
+                digest.update(some)
+
+            with os.fdopen(descriptor, "wb") as file:
+                # Pieces come by the 64 kB: to write each in a thread would cost more than it
+                # spares, and to write all of them here would keep other requests waiting.
+                waiting = bytearray()
                 async for piece in body:
-                    file.write(piece)
-                    digest.update(piece)
+                    waiting += piece
                     size += len(piece)
+                    if len(waiting) >= _WRITE_AT_ONCE:
+                        await asyncio.to_thread(write, waiting)
+                        waiting = bytearray()
+                write(waiting)
             if size == 0:
                 raise ProblemError(422, "The body is empty: send the bytes of a file.")
             yield Received(Path(name), digest.hexdigest(), size)
@@ -91,8 +102,7 @@ async def receive_image(state: State, name: str, body: AsyncIterator[bytes]) -> 
         If it is no file that can be read, or there is no space for it.
     """
     async with received(state, body) as file:
-        async with state.database.reading() as session:
-            known = await session.get(Image, file.sha256)
+        known = await state.database.get(Image, file.sha256)
         if known is not None:
             return known, False
         image = await asyncio.to_thread(_looked_at_and_kept, state, file, clean_name(name))
@@ -100,8 +110,7 @@ async def receive_image(state: State, name: str, body: AsyncIterator[bytes]) -> 
         async with state.database.writing() as session:
             session.add(image)
     except IntegrityError:  # somebody else sent the same file at the same time
-        async with state.database.reading() as session:
-            known = await session.get(Image, file.sha256)
+        known = await state.database.get(Image, file.sha256)
         if known is None:
             raise
         return known, False

@@ -120,7 +120,7 @@ class _Watching:
                 pixel_size_nm=self.watched.pixel_size_nm,
             )
             job, _ = await create_job(self.state, request, OWNER, key)
-            await asyncio.to_thread(self.state.engine.submit, job.id)
+            self.state.engine.submit_soon(job.id)
         seen.is_done = True
         self.jobs[job.id] = path
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -72,4 +71,4 @@ async def _events(state: State, job_id: str, last: int) -> AsyncIterator[ServerS
                 now = await session.scalar(select(Job.state).where(Job.id == job_id))
             if now is None or now in ENDED:
                 return  # the client has had the last one already, or the job was deleted
-        await asyncio.sleep(_LOOK_EVERY_S)
+        await state.signals.wait(job_id, _LOOK_EVERY_S)

@@ -247,8 +247,7 @@ async def download(
 
 async def find_image(state: State, image_id: str) -> Image:
     """Return an image, or answer that there is none."""
-    async with state.database.reading() as session:
-        image = await session.get(Image, image_id)
+    image = await state.database.get(Image, image_id)
     if image is None:
         raise ProblemError(404, f"There is no image {image_id}: GET /v1/images lists them.")
     return image

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -117,7 +116,7 @@ async def make(
     """Make a job, unless one with the same key is there, and queue it."""
     job, is_new = await create_job(state, request, owner, key)
     if is_new:
-        await asyncio.to_thread(state.engine.submit, job.id)
+        state.engine.submit_soon(job.id)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return JobInfo.of(job)
 
@@ -202,8 +201,7 @@ async def delete(state: StateOf, _: Admin, job_id: JobId) -> None:
 
 async def get(state: State, job_id: str) -> Job:
     """Return a job, or answer that there is none."""
-    async with state.database.reading() as session:
-        job = await session.get(Job, job_id)
+    job = await state.database.get(Job, job_id)
     if job is None:
         raise ProblemError(404, f"There is no job {job_id}: GET /v1/jobs lists them.")
     return job

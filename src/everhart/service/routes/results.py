@@ -127,8 +127,7 @@ async def get_file(
     ] = False,
 ) -> Response:
     """Return a file of a result."""
-    async with state.database.reading() as session:
-        file = await session.get(ResultFile, (result_id, name.replace("\0", "")))
+    file = await state.database.get(ResultFile, (result_id, name.replace("\0", "")))
     if file is None:
         raise ProblemError(404, f"The result {result_id} has no such file: it lists its own.")
     if redirect and (url := state.store.presigned(file.sha256, _SIGNED_FOR)) is not None:
