@@ -67,7 +67,7 @@ class SchemaForm(QWidget):
             self._fields[name] = field
             label = QLabel(f"{field.label}:")
             label.setBuddy(field.widget)
-            words = str(told.get("description", ""))
+            words = str(told.get("description", "")).replace("--", "")  # of the command line
             for part in (label, field.widget):
                 part.setToolTip(f"<p>{words}</p>")
                 part.setWhatsThis(words)
