@@ -250,6 +250,26 @@ def test_the_audit_knows_what_was_learned_from(model: Path, folder: Path, tmp_pa
     # One of the six images was held out, and is among the others.
     assert record["images"] == {"made": 8, "learned": 5, "held_out": 13}
     assert (out / "grid.png").stat().st_size > 5000
+    # Images that there are, with the card of the model or without: the figures are the same.
+    made = tmp_path / "made"
+    made.mkdir()
+    for n, image in enumerate(Generator.load(model).synthesize(8, steps=20)):
+        write(image, made / f"{n}.tif")
+    reals = [word for word in words[words.index("--real") :] if not word.startswith(str(out))]
+    reals = [word for word in reals if word not in ("--grid", "--json")]
+    again = ["audit", "--images", str(made), *reals, "--json"]
+    CliRunner().invoke(app, [*again, str(out / "2.json"), "-m", str(model)])
+    second = json.loads((out / "2.json").read_text(encoding="utf-8"))
+    assert second["geometric_mean"] == record["geometric_mean"]
+    nothing = CliRunner().invoke(app, [*again, str(out / "3.json")])
+    assert isinstance(nothing.exception, UsageError)
+    named = [*again, str(out / "3.json"), "--learned", str(folder / "images" / "dim")]
+    done = CliRunner().invoke(app, named)
+    assert done.exit_code == 0, done.output
+    third = json.loads((out / "3.json").read_text(encoding="utf-8"))
+    assert third["model"] is None
+    assert third["images"]["learned"] == 3
+    assert isinstance(CliRunner().invoke(app, ["audit", *reals]).exception, UsageError)
 
 
 @pytest.fixture(scope="module")

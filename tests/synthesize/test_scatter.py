@@ -22,7 +22,8 @@ SPECTRUM = torch.from_numpy(0.02 + 0.3 * np.exp(-((ROW / 0.2) ** 2) - (COLUMN / 
 def images(n: int, seed: int) -> Tensor:
     """Return Gaussian images of a spectrum that is not the same along rows and columns."""
     white = torch.randn((n, 1, EDGE, EDGE), generator=torch.Generator().manual_seed(seed))
-    return torch.fft.ifft2(torch.fft.fft2(white.double()) * SPECTRUM.sqrt()).real
+    found: Tensor = torch.fft.ifft2(torch.fft.fft2(white.double()) * SPECTRUM.sqrt()).real
+    return found
 
 
 def known(schedule: NoiseSchedule) -> Predict:
@@ -32,14 +33,16 @@ def known(schedule: NoiseSchedule) -> Predict:
         a, s = schedule.level(int(t[0]))
         gain = a * SPECTRUM / (a**2 * SPECTRUM + s**2)
         x0 = torch.fft.ifft2(torch.fft.fft2(x) * gain).real
-        return (a * x - x0) / s
+        said: Tensor = (a * x - x0) / s
+        return said
 
     return predict
 
 
 def power(drawn: Tensor) -> Tensor:
     found = (torch.fft.fft2(drawn).abs() ** 2).mean(dim=(0, 1)) / EDGE**2
-    return torch.nn.functional.avg_pool2d(torch.fft.fftshift(found)[None], 6)[0]
+    coarse: Tensor = torch.nn.functional.avg_pool2d(torch.fft.fftshift(found)[None], 6)[0]
+    return coarse
 
 
 def scatter_of(schedule: NoiseSchedule) -> Scatter:

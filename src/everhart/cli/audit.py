@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
 
 from everhart.cli.options import JsonPath, Overwrite
 from everhart.cli.outputs import check_outputs, write_json
 from everhart.cli.progress import progress_bar
 from everhart.cli.run import command_line
+from everhart.errors import UsageError
+
+if TYPE_CHECKING:
+    from everhart.synthesize.audit_images import AuditImages
 
 
 def audit(
-    model: Annotated[
-        Path, typer.Option("--model", "-m", metavar="MODEL", help="File of a trained generator.")
-    ],
     real: Annotated[
         list[str],
         typer.Option(
@@ -24,6 +28,20 @@ def audit(
             help="Real images of the same kind, those that were learned from among them.",
         ),
     ],
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", "-m", metavar="MODEL", help="File of a trained generator."),
+    ] = None,
+    images: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DIR", help="Synthetic images that there are; none are drawn."),
+    ] = None,
+    learned: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DIR", help="Without a model: the real images that were learned from."
+        ),
+    ] = None,
     n: Annotated[int, typer.Option("-n", min=4, help="Number of images that are drawn.")] = 64,
     steps: Annotated[int, typer.Option(min=1, help="Calls of the network for an image.")] = 250,
     sampler: Annotated[
@@ -53,54 +71,83 @@ def audit(
     nothing if there are copies, or too little variety, which is said.
 
     \b
-    Example:
+    Examples:
       everhart audit -m run/model.safetensors --real images -o audit.html --embed
+      everhart audit --images made --real images --learned images/learned
     """
-    check_outputs([output, grid, json_path], overwrite=overwrite, inputs=[model])
+    if model is None and not images:
+        raise UsageError("Neither a model nor images were given: give -m MODEL or --images DIR.")
+    if embed and model is None:
+        raise UsageError("--embed writes into a model's card: give the model with -m MODEL.")
+    inputs = [] if model is None else [model]
+    check_outputs([output, grid, json_path], overwrite=overwrite, inputs=inputs)
     from everhart.report import provenance
     from everhart.report.audit import write_audit_html
     from everhart.synthesize.audit import audit as judge
-    from everhart.synthesize.audit_images import draw_grid, real_images
+    from everhart.synthesize.audit_images import audit_images, draw_grid, read_made
     from everhart.synthesize.generator import Generator
     from everhart.synthesize.model_card import embed_audit
 
-    generator = Generator.load(model, device=device)
-    learned, held_out = real_images(generator, real)
-    with progress_bar("audit") as progress:
-        made = generator.synthesize(
-            n,
-            seed=seed,
-            sampler=sampler,
-            steps=steps,
-            on_progress=lambda done, of: progress.update(done, of, "steps"),
-        )
-    pixels = [generator.grey.normalise(image.pixels) for image in made]
-    found = judge(pixels, learned, held_out, seed=seed)
+    generator = None if model is None else Generator.load(model, device=device)
+    card = None if generator is None else generator.header.card
+    known = () if card is None else (card.model_extra or {}).get("learned_sha256", ())
+
+    def read_real(made: Sequence[NDArray[Any]]) -> AuditImages:
+        return audit_images(made, real, learned_sha256=known, learned=learned or ())
+
+    if images:
+        raw = read_made(images)
+        drawn: dict[str, Any] = {"images": list(images)}
+    else:
+        assert generator is not None
+        # Real images that do not fit are told of before the work.
+        read_real([np.zeros(generator.shape)])
+        with progress_bar("audit") as progress:
+            raw = [
+                image.pixels
+                for image in generator.synthesize(
+                    n,
+                    seed=seed,
+                    sampler=sampler,
+                    steps=steps,
+                    on_progress=lambda done, of: progress.update(done, of, "steps"),
+                )
+            ]
+        drawn = {"seed": seed, "sampler": sampler, "steps": steps}
+    judged = read_real(raw)
+    found = judge(judged.made, judged.learned, judged.held_out, seed=seed)
     typer.echo(found.summary())
     if grid is not None:
-        draw_grid(pixels, learned, found, grid, overwrite=overwrite)
+        draw_grid(judged.made, judged.learned, found, grid, overwrite=overwrite)
     about = provenance(command_line())
+    name = ", ".join(images or ()) if card is None else card.name
     if output is not None:
-        facts = {
-            **about,
-            "model": generator.sha256,
-            "training data": generator.header.card.training_data,
-            "drawn": f"seeds from {seed}, {sampler}, {steps} steps",
-        }
+        facts = dict(about)
+        if generator is not None and card is not None:
+            facts |= {"model": generator.sha256, "training data": card.training_data}
+        facts["drawn"] = (
+            f"images in {', '.join(images)}"
+            if images
+            else f"seeds from {seed}, {sampler}, {steps} steps"
+        )
         write_audit_html(
-            found, pixels, learned, held_out, output,
-            name=generator.header.card.name, facts=facts, overwrite=overwrite,
+            found, judged.made, judged.learned, judged.held_out, output,
+            name=name, facts=facts, overwrite=overwrite,
         )  # fmt: skip
     document = {
         "operation": "audit",
         "date": about["date"],
-        "model": generator.header.card.name,
-        "model_hash": generator.sha256,
-        "images": {"made": n, "learned": len(learned), "held_out": len(held_out)},
-        "parameters": {"seed": seed, "sampler": sampler, "steps": steps},
+        "model": None if card is None else card.name,
+        "model_hash": None if generator is None else generator.sha256,
+        "images": {
+            "made": len(judged.made),
+            "learned": len(judged.learned),
+            "held_out": len(judged.held_out),
+        },
+        "parameters": drawn,
         **found.to_dict(),
     }
     if json_path is not None:
         write_json(json_path, document, overwrite=overwrite)
-    if embed:
+    if embed and model is not None:
         embed_audit(model, document)

@@ -173,11 +173,16 @@ def _audited(
     from everhart.report import provenance
     from everhart.report.audit import write_audit_html
     from everhart.synthesize.audit import audit
+    from everhart.synthesize.grey_scale import grey_range
 
-    def load(folder: Path) -> list[Float32]:
-        return [generator.grey.normalise(read(p).pixels) for p in image_paths([str(folder)])]
-
-    known, real, drawn = load(learned), load(others), load(made)
+    raw = [
+        [np.asarray(read(p).pixels) for p in image_paths([str(folder)])]
+        for folder in (learned, others, made)
+    ]
+    # One linear scale for all, whatever the generator's own is.
+    scale = grey_range([*raw[0], *raw[1]], "linear")
+    assert scale is not None
+    known, real, drawn = ([scale.normalise(image) for image in images] for images in raw)
     held_out, fresh = real[: size.held_out], real[size.held_out :]
     rng = np.random.default_rng(seed)
     sets = {

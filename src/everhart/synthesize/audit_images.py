@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,53 +15,92 @@ from everhart.io import image_paths, read
 from everhart.io.atomic import atomic_path
 from everhart.micrograph import field_of
 from everhart.synthesize.audit import Audit
-from everhart.synthesize.generator import Generator
+from everhart.synthesize.grey_scale import grey_range
 from everhart.synthesize.training_images import hash_of
 
-__all__ = ["draw_grid", "real_images"]
+__all__ = ["AuditImages", "audit_images", "draw_grid", "read_made"]
 
 Image = NDArray[np.float32]
 
 _SHOWN = 12
 
 
-def real_images(generator: Generator, places: Sequence[str]) -> tuple[list[Image], list[Image]]:
-    """Read real images, those that a generator learned from apart.
+@dataclass(frozen=True, eq=False)
+class AuditImages:
+    """Images of an audit, on one linear grey scale, whatever scale a generator has of its own.
 
     Parameters
     ----------
-    generator
-        The generator; its card knows what it learned from.
-    places
-        Files and folders; images of another size than it draws are refused.
+    made, learned, held_out
+        Synthetic images; real ones that were learned from, and others.
+    """
 
-    Returns
-    -------
-    learned, held_out
-        On the generator's grey scale.
+    made: list[Image]
+    learned: list[Image]
+    held_out: list[Image]
+
+
+def audit_images(
+    made: Sequence[NDArray[Any]],
+    real: Sequence[str],
+    *,
+    learned_sha256: Collection[str] = (),
+    learned: Sequence[str] = (),
+) -> AuditImages:
+    """Read the real images of an audit, and put all on one scale.
+
+    Parameters
+    ----------
+    made
+        Synthetic images of one shape, in grey levels.
+    real
+        Files and folders of real images.
+    learned_sha256
+        Hashes of those that were learned from, as a model's card has them.
+    learned
+        Files and folders of those that were learned from, where there is no card.
 
     Raises
     ------
     UsageError
         If none of the images was learned from, or sizes differ.
     """
-    known = set((generator.header.card.model_extra or {}).get("learned_sha256", ()))
-    learned: list[Image] = []
-    held_out: list[Image] = []
-    for path in image_paths(list(places)):
-        raw = np.asarray(field_of(read(path)))
-        if raw.shape != generator.shape:
+    known = set(learned_sha256)
+    fields = {path: np.asarray(field_of(read(path))) for path in image_paths([*real, *learned])}
+    if learned:
+        known |= {hash_of(fields[path]) for path in image_paths(list(learned))}
+    shape = made[0].shape
+    groups: tuple[list[NDArray[Any]], list[NDArray[Any]]] = ([], [])
+    for path, raw in fields.items():
+        if raw.shape != shape:
             raise UsageError(
-                f"{path.name} of shape {raw.shape} was given, and the generator draws images of "
-                f"{generator.shape}: give real images of that size."
+                f"{path.name} of shape {raw.shape} was given, and the synthetic images are of "
+                f"{shape}: give real images of that size."
             )
-        (learned if hash_of(raw) in known else held_out).append(generator.grey.normalise(raw))
-    if not learned:
+        groups[hash_of(raw) not in known].append(raw)
+    if not groups[0]:
         raise UsageError(
-            f"None of the {len(held_out)} real images is one that the generator learned from: "
-            "give those too, as copies of them are looked for."
+            f"None of the {len(groups[1])} real images is one that was learned from: give those, "
+            "too, as copies of them are looked for."
         )
-    return learned, held_out
+    grey = grey_range([image for group in groups for image in group], "linear")
+    if grey is None:
+        raise UsageError("The real images have one grey level: there is nothing to compare.")
+    return AuditImages(*([grey.normalise(image) for image in group] for group in (made, *groups)))
+
+
+def read_made(places: Sequence[str]) -> list[NDArray[Any]]:
+    """Read synthetic images that there are.
+
+    Raises
+    ------
+    UsageError
+        If they are of several sizes.
+    """
+    made = [np.asarray(field_of(read(path))) for path in image_paths(list(places))]
+    if len({image.shape for image in made}) > 1:
+        raise UsageError("The synthetic images are of several sizes: give images of one size.")
+    return made
 
 
 def draw_grid(
