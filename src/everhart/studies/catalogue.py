@@ -11,6 +11,7 @@ from everhart.studies.losses import LOSS_STUDIES
 from everhart.studies.renin import TABLES
 from everhart.studies.segment import PretrainingStudy
 from everhart.studies.segment_features import FeatureStudy
+from everhart.studies.segment_magnification import MagnificationStudy
 from everhart.studies.study import AnyStudy
 from everhart.studies.synthesis import RECIPE_STUDIES, FewImagesStudy
 
@@ -25,6 +26,7 @@ _ALL: tuple[AnyStudy, ...] = (
     *RECIPE_STUDIES,
     PretrainingStudy(),
     FeatureStudy(),
+    MagnificationStudy(),
 )
 
 STUDIES: Mapping[str, AnyStudy] = {study.name: study for study in _ALL}

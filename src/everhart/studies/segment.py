@@ -21,7 +21,7 @@ from everhart.studies.segment_sets import LabelledSet, Split, labelled_set
 from everhart.studies.segment_table import pretraining_table
 from everhart.studies.study import Progress, Scale
 
-__all__ = ["PretrainingStudy", "scores_of"]
+__all__ = ["PretrainingStudy", "scores_of", "trained_segmentation"]
 
 Labels = NDArray[np.uint8]
 
@@ -171,7 +171,7 @@ def _cell(
     config = _config(known, split, split.labelled(count), size, number)
     if start != "random":
         config["start_from"] = _start(start, known, split, size, results, number)
-    model = _trained(config, results / "models", "segment")
+    model = trained_segmentation(config, results / "models")
     segmenter = Segmenter.load(model)
     images, every = known.images(), known.truths()
     predictions, truths = [], []
@@ -237,6 +237,11 @@ def _start(
         "optimiser": _optimiser(size, size.pretraining_steps),
     }
     return str(_trained(config, results / "models", "pretrain"))
+
+
+def trained_segmentation(config: dict[str, Any], models: Path) -> Path:
+    """Return the model of a config of ``task: segment``, trained where there is none."""
+    return _trained(config, models, "segment")
 
 
 def _trained(config: dict[str, Any], models: Path, kind: str) -> Path:

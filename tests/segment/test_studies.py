@@ -1,0 +1,79 @@
+"""The studies of segmentation: splits that are honest, and runs at the smallest scale."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from everhart.studies.catalogue import find_study
+from everhart.studies.segment_features import clustered_scores
+from everhart.studies.segment_sets import labelled_set
+from everhart.studies.segment_table import epochs_to, pretraining_table
+from everhart.studies.study import SCALES
+
+
+def test_slices_of_alpt_near_a_tested_one_are_not_learned_from(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVERHART_DATA", str(shared_data))
+    known = labelled_set("alpt", tmp_path, 0, 0)
+    assert known is not None
+    # Two stacks of 15 slices, two patches a slice, some of them missing.
+    assert {place.part for place in known.places} == {"1-00", "1-01", "2-00", "2-01"}
+    assert max(place.slice for place in known.places) == 14
+    for number in range(3):
+        split = known.split(number)
+        tested = {known.places[n].slice for n in split.tested}
+        learned = {known.places[n].slice for n in split.learned}
+        assert min(abs(a - b) for a in tested for b in learned) == 3
+        assert set(split.labelled(3)) <= set(split.shown) <= set(split.learned)
+    # The nearest other slice of the same part is nearly the same picture: what a gap is for.
+    truths = known.truths()
+    every = range(len(truths))
+    copied = [truths[known.nearest(every, n)] for n in every]
+    same = np.mean([(a == b).mean() for a, b in zip(copied, truths, strict=True)])
+    others = np.mean([(truths[n - 1] == truths[n]).mean() for n in every])
+    assert same > others + 0.1
+
+
+def test_real_sets_are_left_out_without_their_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("EVERHART_DATA", raising=False)
+    assert labelled_set("isbi", tmp_path, 0, 0) is None
+
+
+def test_clusters_without_a_class_are_wrong() -> None:
+    truth = np.repeat([0, 1], 8)[None]
+    clusters = truth.copy()
+    clusters[0, :4] = 2
+    found = clustered_scores([clusters], [truth])
+    assert found["mean_iou"] == pytest.approx((0.5 + 1) / 2)
+
+
+def test_tables_say_how_soon_the_random_start_is_reached() -> None:
+    same = {"set": "alpt", "labels": "1", "split": 0, "mean_dice": 0.9, "boundary_f1_2_px": 0.5}
+    rows = [
+        {**same, "start": "random", "mean_iou": 0.8, "curve": [0.1, 0.4, 0.8]},
+        {**same, "start": "poisson", "mean_iou": 0.85, "curve": [0.5, 0.8, 0.9]},
+        {**same, "start": "copied", "mean_iou": 0.4},
+    ]
+    table = pretraining_table("t", rows)
+    assert "| alpt | 1 | poisson | 0.850 | 0.900 | 0.500 | 2 of 3 | 1 |" in table
+    assert "| alpt | 1 | copied | 0.400 | 0.900 | 0.500 | - | 1 |" in table
+    assert epochs_to([0.1, 0.2], 0.5) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["segment-pretraining", "segment-magnification"])
+def test_smoke(name: str, tmp_path: Path) -> None:
+    said: list[str] = []
+    record = find_study(name).run(SCALES["smoke"], tmp_path, seeds=None, progress=said.append)
+    assert record["rows"]
+    assert (tmp_path / name / "table.md").is_file()
+    count = len(said)
+    again = find_study(name).run(SCALES["smoke"], tmp_path, seeds=None, progress=said.append)
+    assert again == record
+    assert len(said) == count  # nothing was computed anew
