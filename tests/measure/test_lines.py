@@ -55,8 +55,12 @@ def test_summary_and_tables_have_a_deviation_beside_each_estimate() -> None:
     assert list(found.tables["psd"].columns) == [
         "frequency_per_nm", "psd_nm3", "floor_nm3", "model_nm3",
     ]  # fmt: skip
-    assert len(found.outlines) == 2 * len(found.table)
+    edges = [o for o in found.outlines if o.kind == "edge"]
+    assert len(edges) == 2 * len(found.table)
     assert found.outlines[0].points.shape == (500, 2)
+    assert found.table.line.tolist() == list(range(1, len(found.table) + 1))
+    assert summary["row_jitter_sd_nm"] > 0
+    assert summary["warning"] is None
 
 
 def test_edges_are_where_they_were_drawn() -> None:
@@ -122,6 +126,49 @@ def test_lines_along_x_are_the_same_lines() -> None:
     assert found.summary["direction"] == "horizontal"
     assert found.summary["cd_nm"] == pytest.approx(across.summary["cd_nm"], abs=1e-6)
     np.testing.assert_allclose(found.outlines[0].points, across.outlines[0].points[:, ::-1])
+
+
+def test_the_detector_filter_along_the_lines_is_not_roughness() -> None:
+    what = scene(5, (800, 700), sigma_nm=1.0, correlation_length_nm=20.0, hurst=0.75)
+    turned = np.ascontiguousarray(what.image.T)
+    microscope = Microscope(beam=Beam(0.8), dose=Dose(20), detector=Detector(taps=(0.6, 0.3, 0.1)))
+    image = microscope.expose(turned, np.random.default_rng(1))
+    s = lines(eh.Micrograph(np.asarray(image.pixels), 1.0)).summary
+    assert s["direction"] == "horizontal"
+    # Noise that rows share was taken for a roughness of 4.1 nm.
+    assert s["ler_3sigma_unbiased_nm"] == pytest.approx(3.0, abs=3 * s["ler_3sigma_unbiased_sd_nm"])
+    assert s["ler_3sigma_unbiased_nm"] == pytest.approx(3.0, rel=0.1)
+
+
+def test_lines_that_the_border_cuts_are_drawn_and_not_measured() -> None:
+    found = lines(exposed(scene(0, (300, 420), offset_px=10.0)))
+    beside = [o for o in found.outlines if o.kind == "doubt"]
+    assert {o.label for o in beside} == {"?"}
+    measured_at = [o.points[:, 1].mean() for o in found.outlines if o.kind == "edge"]
+    for outline in beside:
+        where = outline.points[:, 1].mean()
+        assert where < min(measured_at) or where > max(measured_at)
+
+
+def test_nothing_is_said_of_a_denoised_image_that_it_does_not_tell() -> None:
+    image = exposed(scene())
+    denoised = eh.denoise(image, method="gaussian", sigma_px=1.0)
+    found = lines(denoised)
+    s = found.summary
+    assert s["cd_nm"] > 0
+    assert s["lwr_3sigma_nm"] > 0
+    for key in (
+        "cd_sd_nm", "ler_3sigma_unbiased_nm", "lwr_3sigma_unbiased_nm", "hurst", "edge_noise_nm",
+    ):  # fmt: skip
+        assert s[key] is None
+    assert "denoised by gaussian" in s["warning"]
+    assert found.table.cd_sd_nm.isna().all()
+    assert found.table.lwr_3sigma_unbiased_nm.isna().all()
+    assert found.tables["psd"].model_nm3.isna().all()
+    # Without a history the spectrum tells.
+    again = lines(eh.Micrograph(np.asarray(eh.denoise(image, method="median").pixels), 1.0)).summary
+    assert again["misfit"] > 2
+    assert "spectrum" in again["warning"]
 
 
 def test_spaces_and_inverted_images() -> None:

@@ -12,6 +12,7 @@ from scipy.special import gamma
 
 from everhart.errors import EverhartError, UsageError
 from everhart.measure._edge_spectrum import k_correlation, make_tapers
+from everhart.measure._roughness_model import Known
 from everhart.measure.roughness import Roughness, fit_roughness
 from everhart.simulate.roughness import palasantzas_psd, rough_edges
 
@@ -107,10 +108,36 @@ def test_blur_along_the_edge_is_told_from_the_exponent() -> None:
         40, 8000, rng, sigma=1.0, correlation_length=80.0, hurst=0.75, pair_correlation=0.0
     )
     blurred = gaussian_filter1d(fine, 0.9 * 8, axis=1)[:, ::8]
-    found = fit_roughness(blurred + rng.normal(0, 0.1, blurred.shape), 2.0)
+    noisy = blurred + rng.normal(0, 0.1, blurred.shape)
+    found = fit_roughness(noisy, 2.0, known=Known(0.7, 0.4))
+    assert found.sigma.value == pytest.approx(1.0, abs=2.5 * found.sigma.sd)
     assert found.hurst.value == pytest.approx(0.75, abs=0.15)
     assert found.correlation_length.value == pytest.approx(20, rel=0.15)
     assert found.noise.value == pytest.approx(0.1, abs=0.01)
+
+
+def test_noise_that_rows_share_is_not_roughness() -> None:
+    rng = np.random.default_rng(12)
+    white = rng.normal(0, 1, (40, 1002))
+    taps = np.array([0.6, 0.3, 0.1])
+    coloured = sum(tap * white[:, i : i + 1000] for i, tap in enumerate(taps))
+    shape = np.correlate(taps, taps, "full")[2:] / (taps @ taps)
+    edges = drawn(13, 0.0) + coloured * 1.5
+    found = fit_roughness(edges, 2.0, known=Known(0.0, 0.3, tuple(shape)))
+    assert found.sigma.value == pytest.approx(1.0, abs=3 * found.sigma.sd)
+    assert found.noise.value == pytest.approx(1.5 * np.sqrt(taps @ taps), rel=0.03)
+    assert found.fits
+    assert fit_roughness(edges, 2.0).sigma.value > 1.2
+
+
+def test_a_spectrum_of_another_shape_says_so() -> None:
+    rng = np.random.default_rng(14)
+    edges = drawn(15, 0.3)
+    wave = 0.5 * np.sin(2 * np.pi * np.arange(1000) / 7 + rng.uniform(0, 6, (40, 1)))
+    found = fit_roughness(edges + wave, 2.0)
+    assert not found.fits
+    assert found.misfit > 3
+    assert found.sigma.sd > 1.5 * fit_roughness(edges, 2.0).sigma.sd
 
 
 def test_few_noisy_edges_have_a_larger_deviation() -> None:
@@ -133,7 +160,8 @@ def test_jitter_of_the_rows_is_no_roughness() -> None:
     still = fit_roughness(edges, 2.0, pairs=True, common=True)
     found = fit_roughness(shaken, 2.0, pairs=True, common=True)
     assert found.sigma.value == pytest.approx(still.sigma.value, rel=1e-6)
-    assert found.common == pytest.approx(1.0, abs=0.06)
+    assert found.common.value == pytest.approx(1.0, abs=2.5 * found.common.sd)
+    assert 0.01 < found.common.sd < 0.04
     assert found.biased.value > 1.3
     left_in = fit_roughness(shaken, 2.0, pairs=True)
     assert left_in.noise.value == pytest.approx(np.hypot(0.3, 1.0), abs=0.12)

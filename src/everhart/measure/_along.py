@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from everhart.measure._root import root_sd
+
 __all__ = ["AlongStatistics", "autocovariance", "statistics_along"]
 
 Float = NDArray[np.float64]
@@ -128,9 +130,7 @@ def statistics_along(values: Float, noise_reach: int, mean_factor: float = 1.0) 
     curve[near - 1] += short
     spread = 2 / n * ((variance + noise) ** 2 + 2 * float(pairs @ curve**2))
     sigma = float(np.sqrt(variance))
-    sd = float(np.sqrt(spread))
-    # A variance below its own error says little of its root: no more than the root of that.
-    sigma_sd = sd / (2 * sigma) if variance > sd else float(np.sqrt(sd)) / 2
+    sigma_sd = root_sd(sigma, float(np.sqrt(spread)))
     return AlongStatistics(
         mean,
         float(np.sqrt(mean_variance)),

@@ -16,6 +16,11 @@ __all__ = ["line_table", "spectrum_table", "summarise"]
 
 Float = NDArray[np.float64]
 
+_MISFIT = (
+    "The spectrum of the edges is not one of roughness and noise, as after a denoiser or "
+    "another filter: roughness without noise may be wrong by more than its standard deviation; "
+    "measure the image as it was taken."
+)
 _TOLD = 3.0  # roughness over its standard deviation, from which on its spectrum tells something
 
 
@@ -40,7 +45,7 @@ def line_table(
     left, right = places[0::2], places[1::2]
     width = right - left
     columns: dict[str, Any] = {
-        "line": np.arange(len(left)),
+        "line": np.arange(1, len(left) + 1),
         f"center_{unit}": (left + right).mean(axis=1) / 2,
         f"center_sd_{unit}": np.full(len(left), _center_sd(of_edges)),
         f"cd_{unit}": width.mean(axis=1),
@@ -98,6 +103,7 @@ def summarise(
         "ler_3sigma_unbiased": three(of_edges.sigma),
         "correlation_length": of_edges.correlation_length,
         "edge_noise": of_edges.noise,
+        "row_jitter": of_edges.common,
     }
     summary: dict[str, Any] = {}
     for key, estimate in figures.items():
@@ -109,8 +115,8 @@ def summarise(
         for key in (f"correlation_length_{unit}", f"correlation_length_sd_{unit}"):
             summary[key] = None
         summary["hurst"] = summary["hurst_sd"] = None
-    summary[f"row_jitter_{unit}"] = of_edges.common
     summary["misfit"] = of_edges.misfit
+    summary["warning"] = None if of_edges.fits and of_widths.fits else _MISFIT
     return summary
 
 

@@ -8,7 +8,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EdgeProfile", "fit_edge_profile", "sample_rays", "steepest"]
+__all__ = [
+    "EdgeProfile",
+    "fit_edge_profile",
+    "fit_mean_profile",
+    "sample_rays",
+    "steepest",
+]
 
 Float = NDArray[np.float64]
 
@@ -132,8 +138,6 @@ def fit_edge_profile(
     EdgeProfile or None
         None where there are too few samples for a fit, or it does not converge.
     """
-    from scipy.optimize import least_squares
-
     reach = float(np.abs(distance_px).max())
     bins = np.rint((np.ravel(distance_px) + reach) / bin_px).astype(np.intp)
     counts = np.bincount(bins)
@@ -142,7 +146,28 @@ def fit_edge_profile(
         return None
     sums = np.bincount(bins, np.ravel(grey))
     places = np.bincount(bins, np.ravel(distance_px))
-    d, mean = places[used] / counts[used], sums[used] / counts[used]
+    return fit_mean_profile(places[used] / counts[used], sums[used] / counts[used])
+
+
+def fit_mean_profile(distance_px: Float, grey: Float) -> EdgeProfile | None:
+    """Fit the model of an edge to a profile that has been averaged.
+
+    Parameters
+    ----------
+    distance_px
+        Distance from the steepest place, positive outwards, shape ``(n,)``, at least 12.
+    grey
+        Mean grey levels, shape ``(n,)``.
+
+    Returns
+    -------
+    EdgeProfile or None
+        None where there is no contrast.
+    """
+    from scipy.optimize import least_squares
+
+    d, mean = distance_px, grey
+    reach = float(np.abs(d).max())
     scale = float(np.ptp(mean))
     if scale == 0:
         return None
@@ -177,7 +202,13 @@ def fit_edge_profile(
 
 
 def _profile(
-    d: Float, inner: float, top: float, outer: float, wall: float, rim: float, blur: float
+    d: Float,
+    inner: float,
+    top: float,
+    outer: float,
+    wall: float,
+    rim: float,
+    blur: float,
 ) -> Float:
     from scipy.special import ndtr
 

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from everhart._callable_room import make_callable
 from everhart.errors import EverhartError, UsageError, unknown_name
+from everhart.measure._denoised import withhold_if_denoised
 from everhart.measure._hole_edge import CONVENTIONS, locate_edge
 from everhart.measure._hole_fit import HoleFit, even_angles, fit_holes
 from everhart.measure._hole_shape import Shape, shape_of
@@ -64,7 +65,8 @@ def holes(
     Parameters
     ----------
     image
-        Image of shape ``(H, W)``, of any dtype and range, noisy or denoised.
+        Image of shape ``(H, W)``, of any dtype and range. If its history says that it was denoised,
+        standard deviations are left out, and ``warning`` in the summary says so.
     unit
         ``"nm"``, which needs a pixel size, or ``"px"``.
     radius_px
@@ -166,9 +168,10 @@ def holes(
         _row(number, shapes[i], steps[i], scores[i], size, delay)
         for number, i in enumerate(order, start=1)
     ]
-    return _measurement(
+    measured = _measurement(
         rows, [shapes[i] for i in order], fits, size, edge, delay, outwards.offset_sd
     )
+    return withhold_if_denoised(measured, image)
 
 
 def _by_rows(shapes: Sequence[Shape]) -> list[int]:
@@ -208,6 +211,7 @@ def _measurement(
         "edge": edge,
         "edge_convention": CONVENTIONS[edge],
         "detector_delay_px": delay,
+        "warning": None,
     }
     outlines = [
         Outline(s.contour, str(number), "edge", closed=True)
@@ -216,13 +220,23 @@ def _measurement(
     angle = even_angles(120)
     circle = np.stack([np.sin(angle), np.cos(angle)], axis=1)
     outlines += [
-        Outline(np.array([f.y, f.x]) + f.radius_at(angle)[:, None] * circle, "?", "doubt", True)
+        Outline(
+            np.array([f.y, f.x]) + f.radius_at(angle)[:, None] * circle,
+            "?",
+            "doubt",
+            True,
+        )
         for f in lost
     ]
     if lattice is not None:
         radius = float(np.mean([s.cd for s in shapes])) / 2
         outlines += [
-            Outline((site + radius * circle) / scale + [0, delay], "missing", "missing", True)
+            Outline(
+                (site + radius * circle) / scale + [0, delay],
+                "missing",
+                "missing",
+                True,
+            )
             for site in lattice.missing
         ]
     tables = {} if lattice is None else {"lattice": _lattice_table(lattice, unit.name)}
@@ -246,7 +260,12 @@ def _lattice_table(lattice: Lattice, unit: str) -> pd.DataFrame:
 
 
 def _row(
-    number: int, shape: Shape, step: tuple[float, float], score: float, unit: Unit, delay: float
+    number: int,
+    shape: Shape,
+    step: tuple[float, float],
+    score: float,
+    unit: Unit,
+    delay: float,
 ) -> dict[str, Any]:
     name = unit.name
     x_px = shape.x_px - delay

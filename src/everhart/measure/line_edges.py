@@ -10,7 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from everhart.measure._line_pattern import PatternEdge, find_pattern_edges, profile_across
+from everhart.measure._line_pattern import (
+    PatternEdge,
+    find_pattern_edges,
+    profile_across,
+)
 from everhart.noise.estimate import estimate_noise
 from everhart.noise.model import NoiseEstimate
 
@@ -26,6 +30,7 @@ _BIN_PX = 0.25
 _SMOOTHINGS_PX = (0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0, 4.0, 5.5)
 _STEP_PX = 0.5
 _OFF_PX = 0.5
+_IN_COMMON = 0.2  # correlation
 _STEP_Z = 5.5  # half of the step over the noise of a pixel, from which on a row is read by itself
 
 
@@ -64,11 +69,18 @@ class Crossings:
         shifts the crossings by on average is put back.
     noise_px
         Standard deviation of an edge in one row that the image's noise leads one to expect.
+    profiles
+        Of each direction of edges, the profile that they have in common: distances in px and mean
+        grey levels.
+    noise
+        Noise of the image.
     """
 
     columns: Float
     smoothing_px: float
     noise_px: float
+    profiles: tuple[tuple[Float, Float], ...]
+    noise: NoiseEstimate
 
 
 def trace_edges(image: Image, slope: float) -> list[TracedEdge]:
@@ -195,10 +207,13 @@ def find_crossings(image: Image, traced: Sequence[TracedEdge]) -> Crossings:
         A row an edge.
     """
     noise = estimate_noise(image)
+    # So many rows to each side have the noise of a row in common.
+    shared = int(np.argmin(np.append(noise.correlation_along("y"), 0) > _IN_COMMON)) - 1
     flat = image - _row_offsets(image, traced)[:, None]
     paths = [edge.path for edge in traced]
     columns = np.empty((0, 0))
     length, width, noise_px = 0.0, 1.0, 0.0
+    sides: dict[bool, _Side] = {}
     for last in (False, True):
         sides = {
             rises: _common_profile(flat, traced, paths, rises)
@@ -208,9 +223,10 @@ def find_crossings(image: Image, traced: Sequence[TracedEdge]) -> Crossings:
         plain = _blurred_across(flat, width)
         smooth = plain
         if length > 0:
-            kernel = cv2.getGaussianKernel(2 * int(np.ceil(4 * length)) + 1, length)
+            kernel = cv2.getGaussianKernel(2 * int(np.ceil(4 * length)) + 2 * shared + 1, length)
             # A row is asked at a place that its own noise had no part in.
-            kernel[len(kernel) // 2] = 0
+            middle = len(kernel) // 2
+            kernel[middle - shared : middle + shared + 1] = 0
             along = cv2.sepFilter2D(plain, cv2.CV_32F, np.ones(1), kernel / kernel.sum())
             smooth = np.asarray(along, np.float32)
         found = []
@@ -232,7 +248,8 @@ def find_crossings(image: Image, traced: Sequence[TracedEdge]) -> Crossings:
             paths = [
                 _eased(c, edge.path, noise_px) for c, edge in zip(columns, traced, strict=True)
             ]
-    return Crossings(columns, width, noise_px)
+    profiles = tuple((side.distance, side.grey) for side in sides.values())
+    return Crossings(columns, width, noise_px, profiles, noise)
 
 
 def _eased(columns: Float, path: Float, noise_px: float) -> Float:

@@ -12,8 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from everhart._callable_room import make_callable
 from everhart.errors import EverhartError, UsageError, unknown_name
+from everhart.measure._denoised import withhold_if_denoised
+from everhart.measure._edge_blur import known_along
 from everhart.measure._line_pattern import find_tilt
 from everhart.measure._line_table import line_table, spectrum_table, summarise
+from everhart.measure._roughness_model import Known
 from everhart.measure.line_edges import TracedEdge, find_crossings, trace_edges
 from everhart.measure.result import Measurement, Outline
 from everhart.measure.roughness import fit_roughness
@@ -33,6 +36,12 @@ _MISSING = 0.05
 _NARROWEST = 4.0  # line or space, px
 _NARROW = 0.3  # part of the lines that may be narrower: beyond it rows differ, as of noise
 _UNEQUAL = 4.0  # widest over narrowest line, of a pattern that is measured as one
+
+# What no one can tell of a denoised image.
+_UNTOLD = (
+    "lwr_3sigma_unbiased", "ler_3sigma_unbiased", "ler_left_3sigma_unbiased",
+    "ler_right_3sigma_unbiased", "correlation_length", "hurst", "edge_noise", "floor_", "model_",
+)  # fmt: skip
 
 _CONVENTION = (
     "half way between the darkest level beside the edge and the brightest of its rim, in the "
@@ -61,8 +70,9 @@ def lines(
     image
         Image of shape ``(H, W)`` of any dtype and range, at least 64 pixels a side, with two lines
         or more that go through all of it, tilted by up to 15 degrees from an axis. Not denoised:
-        a denoiser that smooths along the lines takes roughness away, and what noise it leaves is
-        not independent from row to row, so that it cannot be told from roughness.
+        a denoiser that smooths along the lines takes roughness away, and what noise it leaves
+        cannot be told from roughness. If its history says that it was denoised, standard
+        deviations and what needs the noise's level are left out, and ``warning`` says so.
     unit
         ``"nm"``, or ``"px"``.
     direction
@@ -84,9 +94,9 @@ def lines(
         Summary: ``cd_nm``, ``pitch_nm``, ``lwr_3sigma_nm``, ``lwr_3sigma_unbiased_nm``,
         ``ler_3sigma_nm``, ``ler_3sigma_unbiased_nm``, ``correlation_length_nm``, ``hurst`` (both of
         the edges; None where there is no roughness beyond its own error), ``edge_noise_nm`` of one
-        row, each with its ``_sd``; ``row_jitter_nm``, ``misfit`` (1 where the model of the spectrum
-        holds), ``count``, ``rows``, ``tilt_deg``, ``direction``, ``polarity``,
-        ``edge_convention``.
+        row, ``row_jitter_nm``, each with its ``_sd``; ``misfit`` (1 where the model of the
+        spectrum holds), ``warning`` (None, or why figures are uncertain or left out), ``count``,
+        ``rows``, ``tilt_deg``, ``direction``, ``polarity``, ``edge_convention``.
 
         Tables ``psd`` of the edges and ``psd_lwr`` of the widths: ``frequency_per_nm``,
         ``psd_nm3``, ``floor_nm3``, ``model_nm3``; two-sided, so that twice their integral is a
@@ -139,7 +149,23 @@ def lines(
     _check_count(len(good))
     _check_alike(columns, good)
     kept = [j for i in good for j in (2 * i, 2 * i + 1)]
-    return _measurement(columns[kept], missing[kept], size, vertical=vertical, polarity=polarity)
+    measured = {id(edges[j]) for j in kept}
+    beside = [edge.path for edge in traced if id(edge) not in measured]
+    noise = crossings.noise
+    known = known_along(
+        crossings.profiles, noise.correlation_along("x"), noise.correlation_along("y"),
+        size.x / size.y,
+    )  # fmt: skip
+    found = _measurement(
+        columns[kept],
+        missing[kept],
+        beside,
+        size,
+        known,
+        vertical=vertical,
+        polarity=polarity,
+    )
+    return withhold_if_denoised(found, image, _UNTOLD)
 
 
 def _checked(image: Any) -> NDArray[Any]:
@@ -263,7 +289,9 @@ class _Geometry:
 def _measurement(
     columns: Float,
     missing: Float,
+    beside: Sequence[Float],
     size: Unit,
+    known: Known,
     *,
     vertical: bool,
     polarity: str,
@@ -271,8 +299,8 @@ def _measurement(
     geometry = _Geometry.make(columns, size)
     places = columns * geometry.across
     widths = places[1::2] - places[0::2]
-    of_edges = fit_roughness(places, geometry.along, pairs=True, common=True)
-    of_widths = fit_roughness(widths, geometry.along)
+    of_edges = fit_roughness(places, geometry.along, pairs=True, common=True, known=known)
+    of_widths = fit_roughness(widths, geometry.along, known=known)
     name = size.name
     table = line_table(places, missing, of_edges, of_widths, name)
     summary = summarise(table, of_edges, of_widths, name)
@@ -284,15 +312,21 @@ def _measurement(
         "polarity": polarity,
         "edge_convention": _CONVENTION,
     }
-    rows = np.arange(columns.shape[1], dtype=np.float64)
-    outlines = []
-    for i, found in enumerate(columns):
-        points = np.stack([rows, found] if vertical else [found, rows], axis=1)
-        outlines.append(Outline(points, str(i // 2) if i % 2 == 0 else ""))
+    outlines = [
+        _outline(found, str(i // 2 + 1) if i % 2 == 0 else "", "edge", vertical)
+        for i, found in enumerate(columns)
+    ]
+    outlines += [_outline(path, "?", "doubt", vertical) for path in beside]
     return Measurement(
         "lines", table, summary, tuple(outlines),
         {"psd": spectrum_table(of_edges, name), "psd_lwr": spectrum_table(of_widths, name)},
     )  # fmt: skip
+
+
+def _outline(columns: Float, label: str, kind: str, vertical: bool) -> Outline:
+    rows = np.arange(columns.size, dtype=np.float64)
+    points = np.stack([rows, columns] if vertical else [columns, rows], axis=1)
+    return Outline(points, label, kind)
 
 
 make_callable(__name__, "lines")

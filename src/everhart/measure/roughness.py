@@ -9,7 +9,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from everhart.errors import EverhartError, UsageError
 from everhart.measure._edge_spectrum import make_tapers
-from everhart.measure._roughness_model import Model, Spectrum, bins_summed, fit, uncertainty
+from everhart.measure._root import root_sd
+from everhart.measure._roughness_model import (
+    Known,
+    Model,
+    Spectrum,
+    Uncertainty,
+    bins_summed,
+    fit,
+)
 
 __all__ = ["Estimate", "Roughness", "fit_roughness"]
 
@@ -17,6 +25,8 @@ Float = NDArray[np.float64]
 
 _FEWEST_ROWS = 64
 _STRAIGHT = 1e-5  # of a row
+_BEYOND_CHANCE = 4.0  # deviations
+_NOTHING = Known()
 
 
 @dataclass(frozen=True)
@@ -63,12 +73,15 @@ class Roughness:
     misfit
         Mean squared deviation of the spectrum from the model over its expectation: 1 where the
         model holds.
+    fits
+        Whether that is what chance allows. Where it is not, all standard deviations of the fit
+        are larger by the root of `misfit`.
     """
 
     biased: Estimate
     sigma: Estimate
     noise: Estimate
-    common: float
+    common: Estimate
     correlation_length: Estimate
     hurst: Estimate
     frequency: Float
@@ -83,15 +96,16 @@ class Roughness:
     edges: float
     together: float
     misfit: float
+    fits: bool
 
     def of_one(self, variance: float) -> tuple[Estimate, Estimate]:
         """Return sigma of a single edge, as measured and without noise, from its variance."""
-        off = self.noise.value**2 * self.noise_kept + self.common**2
+        off = self.noise.value**2 * self.noise_kept + self.common.value**2
         free = max(variance - off, 0.0) / self.kept
         biased, sigma = float(np.sqrt(variance)), float(np.sqrt(free))
         return (
-            Estimate(biased, _root_sd(biased, self.total_sd)),
-            Estimate(sigma, _root_sd(sigma, self.free_sd)),
+            Estimate(biased, root_sd(biased, self.total_sd)),
+            Estimate(sigma, root_sd(sigma, self.free_sd)),
         )
 
 
@@ -101,6 +115,7 @@ def fit_roughness(
     *,
     pairs: bool = False,
     common: bool = False,
+    known: Known = _NOTHING,
 ) -> Roughness:
     """Take the noise of edge detection out of the roughness of edges.
 
@@ -109,10 +124,9 @@ def fit_roughness(
     Palasantzas spectrum together, with the likelihood of averaged periodograms [2]_. The model is
     compared in the form that the measurement gives it: windowed, aliased by the rows, without a
     straight line. The unbiased variance is the measured one less that of the floor [3]_, both put
-    right for what the straight line took. The fit allows for blur along the edge, as by the probe:
-    correlation length and Hurst exponent are without it where noise is weak enough to see it;
-    sigma is that of the edges as they are imaged. Roughness with a correlation length below one row
-    looks like noise, and is taken for it. Standard deviations are those of that estimator
+    right for what the straight line took, and for what the blur of the probe along the edge took:
+    that is fitted too, from what is `known` of it on. Roughness with a correlation length below one
+    row looks like noise, and is taken for it. Standard deviations are those of that estimator
     (Fisher information and the covariance of the windowed spectrum) for as many independent edges
     as there are. Where noise alone explains the spectrum, that of sigma reaches to 0 within two.
 
@@ -127,6 +141,9 @@ def fit_roughness(
     common
         Whether to take out what the edges of all lines do together in a row, which is the scan's
         jitter and not the specimen's. It takes two lines.
+    known
+        What is known of the blur along the edges, and how correlated the noise of rows is; as if
+        nothing is said, little blur and white noise.
 
     Returns
     -------
@@ -177,7 +194,7 @@ def fit_roughness(
         )
     tapers = make_tapers(positions.shape[1])
     spectrum = Spectrum.make(left, tapers, dy, sides, common)
-    model = Model(tapers, dy)
+    model = Model(tapers, dy, known)
     return _measured(spectrum, model)
 
 
@@ -191,42 +208,51 @@ def _without_line(edges: Float) -> Float:
 def _measured(spectrum: Spectrum, model: Model) -> Roughness:
     p = fit(spectrum, model)
     expected, slopes = model.log_slopes(p)
-    variance, noise_variance = float(np.exp(p[0])), float(np.exp(p[3]))
+    noise_variance = float(np.exp(p[3]))
     rough = model.covariance(p)
     # What is left of an endless edge's variance, and of the noise's, in rows as they were measured.
-    kept = model.kept(rough) / variance
-    noise_kept = model.kept(model.white)
+    kept = model.passed(p)
+    noise_kept = model.kept(model.noise)
     noise_free = spectrum.variance - noise_variance * noise_kept
     unbiased = max(noise_free / kept, 0.0)
 
     together = model.tapers.bin_correlation
-    covariance, influence = uncertainty(slopes, together, spectrum.edges)
+    misfit, fits = _misfit(spectrum, expected, together)
+    wider = 1.0 if fits else float(np.sqrt(misfit))
+    known = Uncertainty.make(slopes, together, model.prior, spectrum.edges)
     # The variance is the sum over the spectrum (both signs of the frequency); the floor goes off.
     share = 2 * expected / (model.tapers.n * model.dy)
     if model.tapers.n % 2 == 0:
         share[-1] /= 2
-    on_noise = noise_variance * noise_kept * influence[3]
+    on_noise = noise_variance * noise_kept * known.influence[3]
+    # The part that is kept is the fitted model's, and as certain as that.
+    by_model = -unbiased * model.passed_slopes(p)
+    by_model[1] = 0.0  # of a length that noise hides anything may be thought
+    moves = (share - on_noise) / kept + by_model @ known.influence
+    by_blur = by_model @ known.of_blur - noise_variance * noise_kept / kept * known.of_blur[3]
     # All of what was measured may be noise, but no more.
     most = spectrum.variance / kept
-    variance_sd = min(_spread((share - on_noise) / kept, together, spectrum.edges), most)
+    scatter = np.hypot(_spread(moves, together, spectrum.edges), by_blur / np.sqrt(spectrum.edges))
+    variance_sd = min(wider * float(scatter), most)
     # Curvature says nothing of the limit where there is no roughness: the likelihood does.
     variance_sd = max(variance_sd, unbiased / _seen(spectrum, model, expected))
     total_sd = _spread(share, together, spectrum.edges)
-    free_sd = _free_sd(share, on_noise, together, spectrum.edges) / kept
-    sd = np.sqrt(np.maximum(np.diag(covariance), 0) / spectrum.edges)
+    free_sd = wider * _free_sd(share, on_noise, together, spectrum.edges) / kept
+    sd = wider * np.sqrt(np.maximum(np.diag(known.covariance), 0) / spectrum.edges)
     biased, sigma = float(np.sqrt(spectrum.total_variance)), float(np.sqrt(unbiased))
     n = model.tapers.n
-    lags = (rough + noise_variance * model.white) * (1 - np.arange(n) / n)
+    lags = (rough + noise_variance * model.noise) * (1 - np.arange(n) / n)
     mean_variance = (2 * lags.sum() - lags[0]) / n
+    # The mean course holds, beside what is common, what is left of each edge's own.
+    course = lags / spectrum.edges
+    course[0] += spectrum.common**2
+    common_sd = float(np.sqrt(2 / n * (2 * float(course @ course) - course[0] ** 2)))
     noise = float(np.sqrt(noise_variance))
-    ratio = spectrum.psd / expected
-    inner = slice(2, -2)
-    usual = together[0] / spectrum.edges
     return Roughness(
-        biased=Estimate(biased, total_sd / (2 * biased)),
-        sigma=Estimate(sigma, _root_sd(sigma, variance_sd)),
+        biased=Estimate(biased, root_sd(biased, total_sd)),
+        sigma=Estimate(sigma, root_sd(sigma, variance_sd)),
         noise=Estimate(noise, noise * float(sd[3]) / 2),
-        common=spectrum.common,
+        common=Estimate(spectrum.common, root_sd(spectrum.common, common_sd)),
         correlation_length=Estimate(float(np.exp(p[1])), float(np.exp(p[1]) * sd[1])),
         hurst=Estimate(float(p[2]), float(sd[2])),
         frequency=spectrum.frequency,
@@ -240,8 +266,18 @@ def _measured(spectrum: Spectrum, model: Model) -> Roughness:
         free_sd=max(min(free_sd, most), variance_sd),
         together=spectrum.together,
         edges=spectrum.edges,
-        misfit=float(np.mean((ratio[inner] - 1) ** 2) / usual),
+        misfit=misfit,
+        fits=fits,
     )
+
+
+def _misfit(spectrum: Spectrum, expected: Float, together: Float) -> tuple[float, bool]:
+    """Return how far the spectrum is from the model, and whether chance allows it."""
+    ratio = (spectrum.psd / expected)[2:-2]
+    misfit = float(np.mean((ratio - 1) ** 2)) * spectrum.edges / together[0]
+    band = (together / together[0]) ** 2
+    spread = np.sqrt(2 * (2 * float(band.sum()) - 1) / ratio.size)
+    return misfit, bool(misfit <= 1 + _BEYOND_CHANCE * spread)
 
 
 def _seen(spectrum: Spectrum, model: Model, expected: Float) -> float:
@@ -259,20 +295,12 @@ def _seen(spectrum: Spectrum, model: Model, expected: Float) -> float:
     return float(np.sqrt(max(gain - 2, 1.0)))
 
 
-def _root_sd(root: float, variance_sd: float) -> float:
-    """Return the deviation of a root: half of what two deviations less of its square take off.
-
-    So a root is within two deviations of 0 where its square is. From there on it soon is the
-    usual ``variance_sd / (2 root)``; a square of 0 gives the root that 2 deviations more have.
-    """
-    lower = max(root**2 - 2 * variance_sd, 0.0)
-    upper = max(root**2, 2 * variance_sd)
-    return float(np.sqrt(upper) - np.sqrt(lower)) / 2
-
-
 def _free_sd(share: Float, on_noise: Float, together: Float, edges: float) -> float:
     """Return the deviation of one edge's variance without the noise, which all edges tell of."""
-    own, others = share - on_noise / edges, on_noise / edges * np.sqrt(max(edges - 1, 0.0))
+    own, others = (
+        share - on_noise / edges,
+        on_noise / edges * np.sqrt(max(edges - 1, 0.0)),
+    )
     return float(np.hypot(_spread(own, together, 1.0), _spread(others, together, 1.0)))
 
 

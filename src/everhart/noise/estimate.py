@@ -25,6 +25,8 @@ _SECOND = np.array([-1.0, 2.0, -1.0])
 _SMOOTH_PX = 2.0
 _FAR_LAGS = (9, 11, 13)  # beyond the reach of noise
 _BINS = 16
+_CLIPPED = (0.01, 0.03, 0.1)  # part of the pixels around that may be clipped
+_ENOUGH = 0.5  # of the pixels that are not in clipped areas
 _WINDOW = 400  # side of the parts of a large image
 
 
@@ -197,9 +199,15 @@ def _measured(pixels: NDArray[Any], unusable: NDArray[np.bool_]) -> _Pixels:
 
 def _flat(pixels: _Pixels, fraction: float = 0.3) -> _Pixels:
     """Return the pixels with the least structure at each grey level, none of them clipped."""
-    usable = np.flatnonzero(pixels.clipped <= 0.01)
-    if usable.size < 64:  # nearly everything is clipped: the least clipped must do
-        usable = np.argsort(pixels.clipped, kind="stable")[: max(16, pixels.clipped.size // 4)]
+    order = np.argsort(pixels.clipped, kind="stable")
+    clipped = pixels.clipped[order]
+    # Where noise itself reaches black or white, places without a clipped pixel are rare, and they
+    # are those whose noise happens to be small.
+    wanted = max(_ENOUGH * np.searchsorted(clipped, 0.5), 64)
+    counts = [int(np.searchsorted(clipped, limit, "right")) for limit in _CLIPPED]
+    enough = [count for count in counts if count >= wanted]
+    # Nearly everything is clipped: the least clipped must do.
+    usable = order[: enough[0] if enough else max(16, clipped.size // 4)]
     order = usable[np.argsort(pixels.level[usable], kind="stable")]
     chosen = []
     for group in np.array_split(order, _BINS if order.size > 100 * _BINS else 1):
@@ -220,7 +228,11 @@ def _fit(pixels: _Pixels, image_level: float, low: float, high: float) -> NoiseE
     passed_y, passed_x = _passed(rho_y), _passed(rho_x)
     variances = along_x[:, 0] / passed_y if passed_y >= passed_x else along_y[:, 0] / passed_x
     found = NoiseEstimate.from_line(
-        levels, variances, counts, image_level, np.outer(_two_sided(rho_y), _two_sided(rho_x))
+        levels,
+        variances,
+        counts,
+        image_level,
+        np.outer(_two_sided(rho_y), _two_sided(rho_x)),
     )
     return replace(found, saturated_low=low, saturated_high=high, skew=_skew(pixels, rho_y, rho_x))
 
