@@ -55,6 +55,24 @@ def test_the_same_file_twice_is_one_image(http: httpx.Client):
     assert len({answer.text for answer in answers}) == 1
 
 
+def test_an_image_of_truth_values_is_shown(http: httpx.Client):
+    stream = io.BytesIO()
+    np.save(stream, np.eye(40, dtype=bool))
+    identity = upload(http, stream.getvalue(), "mask.npy").json()["id"]
+    for path in ("preview.png", "tiles/0/0/0.png"):
+        picture = Image.open(io.BytesIO(http.get(f"/v1/images/{identity}/{path}").content))
+        assert np.array_equal(np.asarray(picture) > 128, np.eye(40, dtype=bool))
+
+
+def test_warnings_speak_of_names(server: Server):
+    stream = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)
+    Image.fromarray(pixels).save(stream, "BMP")
+    found = upload(server.http, stream.getvalue(), "colours.bmp").json()
+    assert found["warnings"][0].startswith("colours.bmp: ")
+    assert str(server.folder) not in str(found["warnings"])
+
+
 def test_preview_is_a_png_of_the_size_asked_for(http: httpx.Client):
     identity = upload(http, tiff(2, (300, 400))).json()["id"]
     answer = http.get(f"/v1/images/{identity}/preview.png", params={"longest_px": 100})

@@ -35,7 +35,10 @@ def thumbnail(image: Micrograph, longest_px: int = 512) -> Micrograph:
     height, width = image.shape
     factor = max(1.0, max(height, width) / longest_px)
     size = max(1, round(height / factor)), max(1, round(width / factor))
-    finite = image.field_of_view[np.isfinite(image.field_of_view)]
+    view = image.field_of_view
+    if view.dtype == bool:  # percentiles are differences, which truth values do not have
+        view = view.astype(np.uint8)
+    finite = view[np.isfinite(view)]
     black, white = np.percentile(finite, (0.5, 99.5)) if finite.size else (0.0, 1.0)
     if white <= black:
         white = black + 1

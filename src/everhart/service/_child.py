@@ -10,9 +10,11 @@ import gc
 import json
 import os
 import queue
+import re
 import sys
 import threading
 import warnings
+from tempfile import gettempdir
 from typing import Any
 
 __all__ = ["main"]
@@ -63,7 +65,9 @@ def _answer(do: Any, task: dict[str, Any]) -> dict[str, Any]:
             message = f"Unexpected {said}: this is a fault of Everhart; report it."
             return {"error": "EverhartError", "message": message}
     told = [str(w.message) for w in caught[:1000] if issubclass(w.category, UserWarning)]
-    return {**answer, "warnings": list(dict.fromkeys(told))}
+    # They speak of files by their names, and not of folders of the server.
+    folder = re.compile(re.escape(f"{gettempdir()}{os.sep}everhart-") + r"\w+[/\\]\d+[/\\]")
+    return {**answer, "warnings": list(dict.fromkeys(folder.sub("", text) for text in told))}
 
 
 def _no_core_dump() -> None:

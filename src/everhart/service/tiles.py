@@ -117,7 +117,7 @@ def _range(image: Micrograph) -> tuple[float, float]:
 
     view = image.field_of_view
     step = max(1, math.ceil(math.sqrt(view.size / _SAMPLE_PX)))
-    sample = view[::step, ::step]
+    sample = view[::step, ::step].astype(np.float64)  # of truth values there is no percentile
     finite = sample[np.isfinite(sample)]
     if not finite.size:
         return 0.0, 1.0

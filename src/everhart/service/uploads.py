@@ -150,5 +150,5 @@ def _look(state: State, path: Path, name: str, sha256: str, size: int) -> Image:
         pixel_size_source=found["pixel_size_source"],
         data_bar_rows=found["data_bar_rows"],
         tree=found["tree"],
-        warnings=[w.replace(f"{path}: ", "") for w in found["warnings"]],
+        warnings=found["warnings"],
     )
