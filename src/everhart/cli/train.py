@@ -70,11 +70,14 @@ def _trainer(config: Path) -> Callable[..., Path]:
         from everhart.synthesize.classifier_training import train as trainer
     elif task == "segment":
         from everhart.segment.train import train as trainer
+    elif task == "segment-features":
+        from everhart.segment.few_shot_train import train as trainer
     elif task in ("poisson-denoise", "pix2pix"):
         from everhart.segment.pretraining import train as trainer
     else:
         tasks = (
-            "denoise", "diffusion", "noisy-classifier", "segment", "poisson-denoise", "pix2pix",
+            "denoise", "diffusion", "noisy-classifier", "segment", "segment-features",
+            "poisson-denoise", "pix2pix",
         )  # fmt: skip
         raise unknown_name(f"task in {config}", str(task), tasks)
     return trainer

@@ -15,7 +15,8 @@ from everhart.micrograph import Array, HistoryEntry, ImageT, Micrograph, field_o
 
 if TYPE_CHECKING:
     from everhart.segment.features import PixelFeatures
-    from everhart.segment.segmenter import Segmented
+    from everhart.segment.few_shot_train import FewShotSegmenter
+    from everhart.segment.segmenter import Segmented, Segmenter
 
 __all__ = ["ESTIMATED", "Segmentation", "make_segmentation", "segment"]
 
@@ -137,11 +138,18 @@ def make_segmentation(
 
     assert model is not None
     path = find_model(model)
-    if read_header(path).kind == "generator":
+    header = read_header(path)
+    if header.kind == "generator":
         raise UsageError(f"{path} is a generator: give clusters, too, to segment by its features.")
-    from everhart.segment.segmenter import Segmenter
+    segmenter: Segmenter | FewShotSegmenter
+    if header.architecture == "FeatureClassifier":
+        from everhart.segment.few_shot_train import FewShotSegmenter
 
-    segmenter = Segmenter.load(path, device=device)
+        segmenter = FewShotSegmenter.load(path, device=device)
+    else:
+        from everhart.segment.segmenter import Segmenter
+
+        segmenter = Segmenter.load(path, device=device)
 
     def prepare(_: Sequence[Array]) -> tuple[tuple[str, ...], _Frame]:
         def segment_frame(frame: Array, size: tuple[float, float] | None) -> NDArray[Any]:

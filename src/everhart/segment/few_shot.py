@@ -15,7 +15,7 @@ from everhart.errors import UsageError
 from everhart.nn.segmentation_losses import IGNORE
 from everhart.segment.features import PixelFeatures
 
-__all__ = ["FeatureClassifier", "fit_classifier"]
+__all__ = ["FeatureClassifier", "classifier_network", "fit_classifier"]
 
 _BATCH: Final = 2048
 
@@ -143,7 +143,7 @@ def fit_classifier(
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
-        network = _network(known.shape[1], hidden, classes)
+        network = classifier_network(known.shape[1], hidden, classes)
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-2, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for _ in range(steps):
@@ -156,7 +156,8 @@ def fit_classifier(
     return FeatureClassifier(features, mean, deviation, network, smoothing_px)
 
 
-def _network(features: int, hidden: int, classes: int) -> nn.Module:
+def classifier_network(features: int, hidden: int, classes: int) -> nn.Module:
+    """Return a network from features to a score for each class; linear where `hidden` is 0."""
     if not hidden:
         return nn.Linear(features, classes)
     return nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, classes))

@@ -12,13 +12,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from everhart.errors import UsageError
+from everhart.micrograph import Micrograph
 from everhart.nn.segmentation_losses import IGNORE
 from everhart.restore.normalise import GreyScale, fill_non_finite
 from everhart.restore.source_base import Image, hash_of
 from everhart.segment.config import REST, LabelledConfig, SegmentConfig, SelectionConfig
 from everhart.segment.resample import factors, resized, resized_labels
 
-__all__ = ["Field", "Fields", "class_numbers", "load_fields", "rims", "seen", "split"]
+__all__ = [
+    "Field",
+    "Fields",
+    "class_numbers",
+    "labelled_pairs",
+    "load_fields",
+    "read_pair",
+    "rims",
+    "seen",
+    "split",
+]
 
 Labels = NDArray[np.uint8]
 
@@ -65,7 +76,7 @@ def load_fields(config: SegmentConfig) -> Fields:
         If a folder is missing, images and labels do not fit, a label value has no class, or
         nothing is left to learn from.
     """
-    pairs = _pairs(config.data)
+    pairs = labelled_pairs(config.data)
     names = [image.stem for image, _ in pairs]
     learned, judged = split(names, config.train, config.validation, config.gap or 0)
 
@@ -223,10 +234,19 @@ def seen(pixels: NDArray[Any], name: str) -> Image:
     return scale.normalise(filled)
 
 
-def _load(image_file: Path, label_file: Path, config: SegmentConfig) -> Field:
+def read_pair(
+    image_file: Path, label_file: Path, pixel_size_nm: float | None
+) -> tuple[Micrograph, NDArray[Any]]:
+    """Read an image, and the label values of its field of view.
+
+    Raises
+    ------
+    UsageError
+        If they are no single images of one shape.
+    """
     from everhart.io import read
 
-    image = read(image_file, pixel_size_nm=config.data.pixel_size_nm)
+    image = read(image_file, pixel_size_nm=pixel_size_nm)
     labels = read(label_file).pixels
     pixels = image.field_of_view
     if (
@@ -238,8 +258,12 @@ def _load(image_file: Path, label_file: Path, config: SegmentConfig) -> Field:
             f"{image_file.name} has the shape {pixels.shape} and its labels {label_file.name} "
             f"{labels.shape}: give single images with labels of the same shape."
         )
-    labels = labels[: pixels.shape[0]]
-    values = seen(pixels, image_file.name)
+    return image, labels[: pixels.shape[0]]
+
+
+def _load(image_file: Path, label_file: Path, config: SegmentConfig) -> Field:
+    image, labels = read_pair(image_file, label_file, config.data.pixel_size_nm)
+    values = seen(image.field_of_view, image_file.name)
     by = (config.scale, config.scale)
     if config.common_pixel_size_nm is not None:
         by = factors(image.pixel_size_nm, config.common_pixel_size_nm, image_file.name)
@@ -252,7 +276,14 @@ def _load(image_file: Path, label_file: Path, config: SegmentConfig) -> Field:
     return Field(image_file.stem, values, classes)
 
 
-def _pairs(config: LabelledConfig) -> list[tuple[Path, Path]]:
+def labelled_pairs(config: LabelledConfig) -> list[tuple[Path, Path]]:
+    """Return the images of a config with their label images, in their order.
+
+    Raises
+    ------
+    UsageError
+        If the folder is missing, no image matches, or one has no labels.
+    """
     images, labels = _matches(config, config.images), _matches(config, config.labels)
     given = f"images = {config.images!r} and labels = {config.labels!r}"
     if not images:
