@@ -10,8 +10,9 @@ own, as the operating system reports them; medians of the repeats.
 
 With `--peers FOLDER`, CAREamics is installed into an environment of its own in that folder (once),
 and predicts the same image with its default U-Net and random weights: time and memory do not
-depend on the weights. Beside it stands a U-Net of the same maps in Everhart. CAREamics needs torchvision only for networks that are not run here, so empty
-modules stand in for it where it cannot be imported.
+depend on the weights. Beside it stands a U-Net of the same maps in Everhart. CAREamics needs
+torchvision only for networks that are not run here, so empty modules stand in for it where it
+cannot be imported.
 """
 
 from __future__ import annotations
