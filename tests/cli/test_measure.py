@@ -92,6 +92,42 @@ def test_a_batch_goes_on_after_a_failure(run, tif, wafer, tmp_path):
     assert entries[2]["data_bar_rows"] == 20
 
 
+def test_an_image_that_fails_alone_is_in_the_summary(run, tmp_path):
+    pixels = np.full((80, 90), 9, np.uint8)
+    flat = write(Micrograph(pixels, pixel_size_nm=1.0), tmp_path / "flat.tif")
+    result = run("measure", "holes", flat, "-o", tmp_path / "t.csv", "--json", tmp_path / "s.json")
+    assert result.status == 1
+    written = json.loads((tmp_path / "s.json").read_text())
+    assert written["output"] is None
+    assert "No hole was found" in written["images"][0]["error"]
+    assert not (tmp_path / "t.csv").exists()
+
+
+def test_further_tables_are_not_replaced_and_nothing_is_half_written(run, tif, tmp_path):
+    (tmp_path / "t_lattice.csv").write_text("mine")
+    picture = tmp_path / "o.png"
+    result = run("measure", "holes", tif, "-o", tmp_path / "t.csv", "--overlay", picture)
+    assert result.status == 2
+    assert "t_lattice.csv exists" in result.err
+    assert not picture.exists()
+    assert not (tmp_path / "t.csv").exists()
+    assert (tmp_path / "t_lattice.csv").read_text() == "mine"
+
+
+def test_a_denoised_image_is_warned_of(run, wafer, tmp_path):
+    denoised = write(eh.denoise(wafer, method="median"), tmp_path / "denoised.tif")
+    table, summary = tmp_path / "t.csv", tmp_path / "s.json"
+    result = run("measure", "holes", denoised, "-o", table, "--json", summary)
+    assert result.status == 0
+    assert "warning: The image was denoised by median" in result.err
+    rows = pd.read_csv(table)
+    assert rows.cd_nm.notna().all()
+    assert rows.cd_sd_nm.isna().all()
+    (entry,) = json.loads(summary.read_text())["images"]
+    assert entry["summary"]["mean_cd_sd_nm"] is None
+    assert entry["plot"] is None
+
+
 def test_pixel_sizes(run, wafer, tmp_path):
     bare = tmp_path / "bare.png"
     Image.fromarray(wafer.pixels).save(bare)
@@ -145,7 +181,7 @@ def test_outputs_are_not_replaced(run, tif, tmp_path):
     before = table.read_bytes()
     again = run("measure", "holes", tif, "-o", table)
     assert again.status == 2
-    assert "exists" in again.err
+    assert "2 outputs exist" in again.err
     assert run("measure", "holes", tif, "-o", table, "--overwrite").status == 0
     assert table.read_bytes() == before
 

@@ -114,6 +114,8 @@ def test_blur_along_the_edge_is_told_from_the_exponent() -> None:
     assert found.hurst.value == pytest.approx(0.75, abs=0.15)
     assert found.correlation_length.value == pytest.approx(20, rel=0.15)
     assert found.noise.value == pytest.approx(0.1, abs=0.01)
+    # Pixels much finer than the probe.
+    fit_roughness(noisy, 2.0, known=Known(30.0, 15.0))
 
 
 def test_noise_that_rows_share_is_not_roughness() -> None:

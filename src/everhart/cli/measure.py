@@ -17,7 +17,7 @@ from everhart.errors import UsageError
 from everhart.micrograph import Micrograph, __version__
 from everhart.operations import OPERATIONS
 from everhart.operations.base import Operation
-from everhart.operations.measurements import MEASUREMENTS, PREFIX
+from everhart.operations.measurements import FURTHER_TABLES, MEASUREMENTS, PREFIX
 from everhart.operations.tables import csv_text, joined_tables
 
 if TYPE_CHECKING:
@@ -128,15 +128,16 @@ def _measure(
     if reference is not None and not reference.is_file():
         raise UsageError(f"--reference {reference} does not exist: give an image file.")
     involved = [*sources, *([reference] if reference else [])]
-    check_outputs([output], overwrite=overwrite, inputs=involved)
-    check_outputs([json_path], overwrite=overwrite, inputs=involved, others=[output])
+    tables = [output, *(_beside(output, f"{output.stem}_{t}") for t in FURTHER_TABLES[kind])]
+    check_outputs(tables, overwrite=overwrite, inputs=involved)
+    check_outputs([json_path], overwrite=overwrite, inputs=involved, others=tables)
     pictures = plan_pictures("--overlay", overlay, sources, (".png",))
     in_folder = overlay is not None and len(sources) > 1
     check_outputs(
         pictures,
         overwrite=overwrite,
         inputs=involved,
-        others=[output, json_path],
+        others=[*tables, json_path],
         in_new_folder=in_folder,
     )
     plots = plan_pictures("--plot", plot, sources, (".png",))
@@ -145,7 +146,7 @@ def _measure(
         plots,
         overwrite=overwrite,
         inputs=involved,
-        others=[output, json_path, *pictures],
+        others=[*tables, json_path, *pictures],
         in_new_folder=plots_in_folder,
     )
     roles = {}
@@ -161,6 +162,7 @@ def _measure(
     measured: list[tuple[str, Measurement]] = []
     records: list[dict[str, Any]] = []
     failures = 0
+    only_error: Exception | None = None
     for source, name, picture, drawn in zip(
         track(sources, kind), names, pictures, plots, strict=True
     ):
@@ -177,21 +179,20 @@ def _measure(
                 write_plot(found, drawn, overwrite=overwrite)
         except Exception as error:  # a batch goes on after a file that fails
             if len(sources) == 1:
-                raise
+                only_error = error
+            else:
+                say_error(f"{name}: {describe(error)}")
             failures += 1
-            say_error(f"{name}: {describe(error)}")
             records.append({"input": str(source), "error": describe(error)})
             continue
         measured.append((name, found))
-        records.append(_record(source, image, found, picture))
+        records.append(_record(source, image, found, picture, drawn))
         rows = len(found.table)
         typer.echo(f"{name}: {rows} row{'s' * (rows != 1)} of {kind}", err=True)
+        if found.summary.get("warning"):
+            typer.echo(f"{name}: warning: {found.summary['warning']}", err=True)
     if measured:
-        tables = _tables(measured, output)
-        # Which further tables there are is known only now; all are written, or none.
-        beside = [path for path in tables if path != output]
-        check_outputs(beside, overwrite=overwrite, inputs=involved)
-        for path, table in tables.items():
+        for path, table in _tables(measured, output).items():
             _write_table(table, path, overwrite=overwrite)
     if json_path is not None:
         document = {
@@ -203,6 +204,8 @@ def _measure(
             "images": records,
         }
         write_json(json_path, document, overwrite=overwrite)
+    if only_error is not None:
+        raise only_error
     if failures:
         raise typer.Exit(1)
 
@@ -216,7 +219,11 @@ def _names(sources: Sequence[Path]) -> list[str]:
 def _tables(measured: Sequence[tuple[str, Measurement]], output: Path) -> dict[Path, pd.DataFrame]:
     """Join the tables of all inputs; further ones get the name of the first and their own."""
     joined = joined_tables(measured, output.stem)
-    return {output.with_name(f"{stem}{output.suffix}"): joined[stem] for stem in joined}
+    return {_beside(output, stem): joined[stem] for stem in joined}
+
+
+def _beside(output: Path, stem: str) -> Path:
+    return output.with_name(f"{stem}{output.suffix}")
 
 
 def _write_table(table: pd.DataFrame, path: Path, *, overwrite: bool) -> None:
@@ -235,7 +242,11 @@ def _file(path: Path) -> dict[str, Any]:
 
 
 def _record(
-    source: Path, image: Micrograph, found: Measurement, picture: Path | None
+    source: Path,
+    image: Micrograph,
+    found: Measurement,
+    picture: Path | None,
+    drawn: Path | None,
 ) -> dict[str, Any]:
     own = image.metadata.get("everhart")
     return {
@@ -247,6 +258,7 @@ def _record(
         "pixel_size_source": own.get("pixel_size_source") if isinstance(own, dict) else None,
         "history": [entry.to_dict() for entry in image.history],
         "overlay": None if picture is None else str(picture),
+        "plot": None if drawn is None else str(drawn),
         "rows": len(found.table),
         "summary": dict(found.summary),
     }

@@ -47,7 +47,8 @@ def refuse_saturated(pixels: NDArray[Any], what: str, most_white: float = _CLIPP
     if dark + white > _CLIPPED or white > most_white:
         raise EverhartError(
             f"{100 * (dark + white):.0f} % of the pixels are saturated: edges are not where they "
-            "seem; take the image with less gain, or give labels=True if it is a label image."
+            "seem; take the image with less gain, or say that it is a label image (--labels, or "
+            "labels=True)."
         )
     return dark + white
 
@@ -64,6 +65,6 @@ def checked_labels(labels: Any, pixels: NDArray[Any]) -> NDArray[np.int64]:
     if not np.array_equal(whole, given) or whole.min() < 0:
         raise UsageError(
             "Labels that are negative or no whole numbers were given: give a label image, or leave "
-            "labels out to measure a picture."
+            "--labels (labels=) out to measure a picture."
         )
     return whole.astype(np.int64)

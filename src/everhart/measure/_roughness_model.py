@@ -16,7 +16,8 @@ Float = NDArray[np.float64]
 _HURST = (0.1, 2.0)
 _SHORTEST = 1.0  # correlation length in rows; what is shorter looks like the noise of rows
 _QUIET = 1e-7  # smallest noise variance that is looked for, of the whole variance
-_BLUR = (-0.1, 9.0)  # squared rows
+_BLUR_LOW = -0.1  # squared rows
+_BLUR_REACH = 4.0  # deviations of what is known of it
 # What is thought likely before anything is seen. It counts where noise hides the rest.
 _LIKELY_HURST, _HURST_SPREAD = 0.7, 0.4
 
@@ -189,18 +190,14 @@ def fit(spectrum: Spectrum, model: Model) -> Float:
         np.log(_SHORTEST * dy),
         _HURST[0],
         np.log(total * _QUIET),
-        _BLUR[0],
+        _BLUR_LOW,
     ]
-    top = [
-        np.log(total * 50),
-        np.log(0.5 * n * dy),
-        _HURST[1],
-        np.log(total * 2),
-        _BLUR[1],
-    ]
+    known = model.known
+    widest = known.blur + _BLUR_REACH * known.blur_sd
+    top = [np.log(total * 50), np.log(0.5 * n * dy), _HURST[1], np.log(total * 2), widest]
 
     prior = np.sqrt(model.prior / spectrum.edges)[[2, 4]]
-    likely = np.array([_LIKELY_HURST, model.known.blur])
+    likely = np.array([_LIKELY_HURST, known.blur])
 
     # The likelihood of averaged periodograms is a sum of squares of their deviance residuals.
     def residual(p: Float) -> Float:
@@ -225,7 +222,7 @@ def fit(spectrum: Spectrum, model: Model) -> Float:
             np.log(min(length, n / 8) * dy),
             0.7,
             np.log(np.clip(quiet * high, total * 1e-6, 0.9 * total)),
-            model.known.blur,
+            known.blur,
         ]
         tried = least_squares(
             residual,

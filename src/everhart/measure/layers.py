@@ -213,7 +213,7 @@ def _from_labels(labels: NDArray[np.int64], direction: str) -> tuple[_Interfaces
     if len(values) > _LABELS:
         raise UsageError(
             f"An image of {len(values)} labels was given: at most {_LABELS} layers are measured; "
-            "give a label image, or leave labels out to measure a picture."
+            "give a label image, or leave --labels (labels=) out to measure a picture."
         )
     if len(values) < 3:
         raise EverhartError(

@@ -234,10 +234,14 @@ def _check_count(count: int, broken: int = 0) -> None:
         return
     found = "No line was" if count == 0 else "One line was"
     also = f" ({broken} more with edges that do not)" if broken else ""
+    cure = (
+        "crop the image to a part that they go through"
+        if count + broken > 1
+        else "give an image of lines and spaces along one axis, less noisy or with more of them"
+    )
     raise EverhartError(
         f"{found} found that goes through the whole image{also}: pitch and roughness need two; "
-        "give an image of lines and spaces along one axis, less noisy or with more of them, or "
-        "set the polarity."
+        f"{cure}, or set the polarity."
     )
 
 

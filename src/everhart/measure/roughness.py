@@ -274,7 +274,7 @@ def _measured(spectrum: Spectrum, model: Model) -> Roughness:
 def _misfit(spectrum: Spectrum, expected: Float, together: Float) -> tuple[float, bool]:
     """Return how far the spectrum is from the model, and whether chance allows it."""
     ratio = (spectrum.psd / expected)[2:-2]
-    misfit = float(np.mean((ratio - 1) ** 2)) * spectrum.edges / together[0]
+    misfit = float(np.mean((ratio - 1) ** 2) * spectrum.edges / together[0])
     band = (together / together[0]) ** 2
     spread = np.sqrt(2 * (2 * float(band.sum()) - 1) / ratio.size)
     return misfit, bool(misfit <= 1 + _BEYOND_CHANCE * spread)

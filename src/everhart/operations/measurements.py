@@ -18,6 +18,7 @@ from everhart.micrograph import Micrograph
 from everhart.operations.base import Operation, Outcome, Parameters, Run
 
 __all__ = [
+    "FURTHER_TABLES",
     "MEASUREMENTS",
     "PREFIX",
     "DefectsParameters",
@@ -30,6 +31,15 @@ __all__ = [
 
 PREFIX: Final = "measure-"
 """What the names of these operations begin with; the kind follows."""
+
+FURTHER_TABLES: Final[Mapping[str, tuple[str, ...]]] = {
+    "holes": ("lattice",),
+    "lines": ("psd", "psd_lwr"),
+    "layers": ("interfaces",),
+    "particles": (),
+    "defects": ("limits",),
+}
+"""What tables a measurement may make beside that of its objects, by its kind."""
 
 
 def _numbers(value: Any) -> Any:
