@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -120,10 +120,12 @@ def results(http: httpx.Client, job_id: str) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def working(folder: Path, **settings: object) -> Iterator[subprocess.Popen[bytes]]:
-    """Give a running ``everhart worker``."""
+def working(
+    folder: Path, *, before: Sequence[str] = (), **settings: object
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Give a running ``everhart worker``, with words before its own command."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "everhart", "worker"],
+        [*before, sys.executable, "-m", "everhart", "worker"],
         env=environment({"folder": folder, **settings}),
         stderr=subprocess.DEVNULL,
     )
@@ -142,3 +144,8 @@ def environment(settings: dict[str, object]) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     said = {PREFIX + name.upper(): str(value) for name, value in settings.items()}
     return {**kept, **said, "PYTHONUNBUFFERED": "1"}
+
+
+def tell(text: str) -> None:
+    """Say what was measured, for those who run the tests with -s."""
+    sys.stdout.write(f"\n{text}\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from fastapi import FastAPI
@@ -38,6 +38,8 @@ from everhart.service.store import open_store
 from everhart.service.watching import watch
 
 __all__ = ["make_app"]
+
+_CLOSE_S = 3.0
 
 
 def make_app(settings: Settings) -> FastAPI:
@@ -97,7 +99,8 @@ def make_app(settings: Settings) -> FastAPI:
                 task.cancel()
             await asyncio.to_thread(engine.stop)
             readers.close()
-            await database.close()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(database.close(), _CLOSE_S)
 
     app = FastAPI(
         title="Everhart",

@@ -159,7 +159,17 @@ def _options(settings: Settings) -> dict[str, Any]:
     if settings.database is None:
         return {"connect_args": {"check_same_thread": False}}
     # A server that went away and came back is met with a new connection, not an error.
-    return {"pool_pre_ping": True, "connect_args": {"connect_timeout": 3}}
+    return {
+        "pool_pre_ping": True,
+        "connect_args": {
+            "connect_timeout": 3,
+            # A network that swallows all is an error after this, and not a request without end.
+            "tcp_user_timeout": 10_000,
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+        },
+    }
 
 
 def _prepared(engine: Engine, *, is_answered: bool = True) -> Engine:

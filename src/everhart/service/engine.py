@@ -34,6 +34,7 @@ __all__ = ["JobEngine", "make_engine"]
 HEARTBEAT_S: Final = 2.0
 DEAD_AFTER: Final = timedelta(seconds=12)
 ORPHANS_AFTER: Final = timedelta(hours=1)
+_LEAVE_S = 3.0
 _AT_ONCE = 3  # small jobs need not wait for the end of a large one
 
 _log = structlog.get_logger("everhart.service.jobs")
@@ -98,9 +99,14 @@ class JobEngine:
         if self.runner is not None:
             self.runner.closing.set()
             self.runner.pool.close()
+        leaving = threading.Thread(target=self._leave, daemon=True)
+        leaving.start()
+        leaving.join(_LEAVE_S)  # the database may be silent, and then others notice by themselves
+
+    def _leave(self) -> None:
         try:
             self._forget([self.identity])
-        except Exception as error:  # another process will notice
+        except Exception as error:
             _log.warning("heartbeat left", error=str(error)[:300])
 
     def _run(self) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import Literal
+from collections.abc import Coroutine
+from typing import Any, Literal
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
@@ -56,9 +56,11 @@ async def ready(state: StateOf, response: Response) -> Readiness:
     return found
 
 
-async def _answers(question: Awaitable[None]) -> bool:
-    try:
-        await asyncio.wait_for(question, _PATIENCE_S)
-    except Exception:  # whatever it is, it is no answer
+async def _answers(question: Coroutine[Any, Any, None]) -> bool:
+    asked = asyncio.create_task(question)
+    # To cancel it takes as long as the database takes to answer that, so it is not waited for.
+    done, _ = await asyncio.wait({asked}, timeout=_PATIENCE_S)
+    if not done:
+        asked.cancel()
         return False
-    return True
+    return asked.exception() is None  # whatever else it is, it is no answer
