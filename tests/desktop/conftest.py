@@ -6,7 +6,9 @@ import os
 
 os.environ["QT_QPA_PLATFORM"] = "offscreen"
 
+import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ pytest.importorskip("PySide6", exc_type=ImportError)
 pytest.importorskip("pyqtgraph", exc_type=ImportError)
 
 from PySide6.QtCore import QSettings
+from PySide6.QtTest import QTest
 
 from everhart import io, simulate
 from everhart.desktop.window import MainWindow
@@ -35,36 +38,56 @@ def _noisy(scene: simulate.Scene, seed: int) -> Micrograph:
     return image
 
 
-@pytest.fixture
-def folder(tmp_path: Path, wafer: Micrograph) -> Path:
-    """A folder of three micrographs."""
-    made = tmp_path / "lot 7"
+@contextmanager
+def opened_window(folder: Path) -> Iterator[MainWindow]:
+    """A window with settings and results in a folder."""
+    settings = QSettings(str(folder / "settings.ini"), QSettings.Format.IniFormat)
+    window = MainWindow(settings, folder / "results")
+    window.resize(1280, 800)
+    window.show()
+    try:
+        yield window
+    finally:
+        for job in window.work.queue.active:
+            window.work.queue.cancel(job)
+        wait_until(lambda: not window.work.queue.active)
+        window.parts.label.painted.undo_stack.setClean()
+        window.parts.label._drafts.clear()  # or it would ask
+        window.close()
+        window.deleteLater()
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Wait, on a busy machine too."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come"
+        QTest.qWait(10)
+
+
+@pytest.fixture(scope="session")
+def until() -> Callable[..., None]:
+    return wait_until
+
+
+def lot(folder: Path, image: Micrograph) -> Path:
+    """Make a folder of three micrographs."""
+    made = folder / "lot 7"
     made.mkdir()
     for name in ("wafer_10.tif", "wafer_2.tif", "other.png"):
-        io.write(wafer, made / name)
+        io.write(image, made / name)
     return made
 
 
 @pytest.fixture
-def make_window(tmp_path: Path, qtbot) -> Iterator[Callable[[], MainWindow]]:
-    made: list[MainWindow] = []
+def folder(tmp_path: Path, wafer: Micrograph) -> Path:
+    return lot(tmp_path, wafer)
 
-    def make() -> MainWindow:
-        settings = QSettings(str(tmp_path / "settings.ini"), QSettings.Format.IniFormat)
-        window = MainWindow(settings, tmp_path / "results")
-        window.resize(1280, 800)
-        window.show()
-        qtbot.waitExposed(window)
-        made.append(window)
-        return window
 
-    yield make
-    for window in made:
-        for job in window.work.queue.active:
-            window.work.queue.cancel(job)
-        qtbot.waitUntil(lambda: not window.work.queue.active, timeout=30_000)  # noqa: B023
-        window.close()
-        window.deleteLater()
+@pytest.fixture
+def make_window(tmp_path: Path, qapp) -> Iterator[Callable[[], MainWindow]]:
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(opened_window(tmp_path))
 
 
 @pytest.fixture
@@ -73,18 +96,26 @@ def window(make_window: Callable[[], MainWindow]) -> MainWindow:
 
 
 @pytest.fixture
-def until(qtbot) -> Callable[[Callable[[], object]], None]:
-    """Wait, on a busy machine too."""
-
-    def wait(condition: Callable[[], object], seconds: float = 60) -> None:
-        qtbot.waitUntil(lambda: bool(condition()), timeout=round(seconds * 1000))
-
-    return wait
-
-
-@pytest.fixture
 def shown(window: MainWindow, folder: Path, until) -> MainWindow:
     """The window with an image in it."""
     window.open_paths([folder / "wafer_2.tif"])
     until(lambda: window.parts.viewer.items)
     return window
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory, wafer: Micrograph, qapp) -> Iterator[MainWindow]:
+    """Noisy, median, residual, gaussian and a reference."""
+    folder = tmp_path_factory.mktemp("compared")
+    image = lot(folder, wafer) / "wafer_2.tif"
+    clean = io.write(wafer, folder / "clean.tif")
+    with opened_window(folder) as window:
+        window.open_paths([image])
+        wait_until(lambda: window.parts.viewer.items)
+        panel = window.parts.compare
+        panel.choose_a("median")
+        panel.b.setCurrentIndex(panel.b.findData("gaussian"))
+        panel.residual.setChecked(True)
+        panel.reference.line.setText(str(clean))
+        wait_until(lambda: len(window.parts.viewer.items) == 5)
+        yield window

@@ -21,9 +21,7 @@ from everhart.service.compute import CancelledError
 def labelling(shown: MainWindow, qtbot) -> MainWindow:
     shown.actions_by_name["view_label"].trigger()
     qtbot.waitUntil(shown.parts.label.isVisible)
-    yield shown
-    shown.parts.label.painted.undo_stack.setClean()
-    shown.parts.label._drafts.clear()
+    return shown
 
 
 def point(window: MainWindow, x: float, y: float):
@@ -102,6 +100,7 @@ def test_labels_of_an_image_wait_for_it(labelling: MainWindow, folder: Path, unt
     until(lambda: view.painted.labels.any())
 
 
+@pytest.mark.slow
 def test_a_generator_that_is_none_costs_a_sentence(window: MainWindow, folder: Path, until):
     view = window.parts.synthesize
     view.draw.click()

@@ -88,18 +88,20 @@ def test_a_wrong_address_costs_a_sentence_and_a_token_is_not_told(
     assert "secret" not in window.parts.messages.text
 
 
+@pytest.mark.slow  # two servers are started
 def test_a_service_that_is_killed_and_comes_back(shown: MainWindow, folder, tmp_path, until):
     place = tmp_path / "served"
     with serving(place) as first:
         sign_in(shown, first.url, until)
         until(lambda: shown.service.backend is not None)
         port = int(first.url.rsplit(":", 1)[1])
-        job = shown.work.run("denoise", {"method": "median"}, shown.targets)
+        image = folder / "wafer_2.tif"
+        job = shown.work.run("denoise", {"method": "median"}, [image])
         until(lambda: job.has_ended)
         assert job.state == "done"
         first.kill()
         killed = time.monotonic()
-        waiting = shown.work.run("denoise", {"method": "gaussian"}, shown.targets)
+        waiting = shown.work.run("denoise", {"method": "gaussian"}, [image])
         until(lambda: shown.parts.service_bar.isVisible(), 10)
         assert time.monotonic() - killed < 5
         assert "does not answer" in shown.parts.service_bar.text

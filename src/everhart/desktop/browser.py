@@ -68,7 +68,7 @@ class Browser(QWidget):
         self.list.setMovement(QListView.Movement.Static)
         self.list.setUniformItemSizes(True)
         self.list.setIconSize(QSize(_ICON_PX, _ICON_PX))
-        self.list.setGridSize(QSize(_ICON_PX + 20, _ICON_PX + 34))
+        self.list.setGridSize(QSize(_ICON_PX + 16, _ICON_PX + 30))
         self.list.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.list.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.list.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
@@ -93,6 +93,8 @@ class Browser(QWidget):
         thumbnails.dropped.connect(library.forget_request)
         for signal in (self.shown.rowsInserted, self.shown.modelReset, self.shown.layoutChanged):
             signal.connect(lambda *_: self._tell())
+        # Two columns and a scroll bar.
+        self.setMinimumWidth(2 * self.list.gridSize().width() + 38)
         self._tell()
 
     @property

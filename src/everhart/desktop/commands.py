@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QBuffer, QIODevice, QStandardPaths, Qt, QUrl
-from PySide6.QtGui import QDesktopServices, QGuiApplication, QKeySequence
+from PySide6.QtCore import QBuffer, QIODevice, QStandardPaths, QUrl
+from PySide6.QtGui import QDesktopServices, QKeySequence
 from PySide6.QtWidgets import (
-    QApplication,
     QDialog,
     QFileDialog,
     QMessageBox,
@@ -17,9 +16,11 @@ from PySide6.QtWidgets import (
     QVBoxLayout,
 )
 
+from everhart.desktop import theme
 from everhart.desktop.actions import ActionSpec, help_html
 from everhart.desktop.background import sentence
 from everhart.desktop.library import Entry
+from everhart.desktop.plots import colour_plot
 from everhart.desktop.saving import free_name, save_image, save_tables
 from everhart.io import readable_suffixes, writable_suffixes
 from everhart.io.atomic import write_bytes
@@ -54,7 +55,7 @@ class Commands:
     def specs(self) -> list[ActionSpec]:
         """Return all actions, in the order of the menus."""
         key = QKeySequence.StandardKey
-        file, view, run, tools, help_ = "&File", "&View", "&Run", "&Tools", "&Help"
+        file, view, run, tools = "&File", "&View", "&Run", "&Tools"
         parts = self.window.parts
         measures = [
             ActionSpec(
@@ -142,9 +143,17 @@ class Commands:
                        is_checked=True),
             ActionSpec("dark", view, "&Dark", self.set_dark, "Ctrl+Shift+D",
                        "Dark or light colours; the system's choice at first",
-                       is_checked=_is_dark()),
-            ActionSpec("keys", help_, "&Keys", self.show_keys, key.HelpContents,
-                       "Show all keys"),
+                       is_checked=theme.is_dark()),
+        ]  # fmt: skip
+
+    def help_specs(self) -> list[ActionSpec]:
+        """Return the actions of the last menu."""
+        help_ = "&Help"
+        return [
+            ActionSpec(
+                "keys", help_, "&Keys", self.show_keys, QKeySequence.StandardKey.HelpContents,
+                "Show all keys",
+            ),
             ActionSpec("about", help_, "&About Everhart", self.show_about),
         ]  # fmt: skip
 
@@ -168,12 +177,37 @@ class Commands:
 
     def save(self) -> None:
         """Ask for a name and save the image with the focus."""
+        selected = self.window.parts.browser.selected
+        if len(selected) > 1:
+            self.save_several(selected)
+            return
         item = self.window.parts.viewer.active
         entry = None if item is None else self.window.library.entry(item.picture.path)
         if entry is None:
             self.window.say("No image has the focus: choose the one to save.")
         else:
             self.save_entry(entry)
+
+    def save_several(self, entries: Sequence[Entry]) -> None:
+        """Ask for a folder and save images into it, under names that are free."""
+        name = QFileDialog.getExistingDirectory(
+            self.window, f"Save {len(entries)} images into a folder", self._folder()
+        )
+        if not name:
+            return
+
+        def work() -> int:
+            for entry in entries:
+                suffix = entry.path.suffix if entry.path.suffix in writable_suffixes() else ".tif"
+                target = free_name(Path(name) / f"{self._origin(entry.path).stem}{suffix}")
+                save_image(entry.path, target, overwrite=False)
+            return len(entries)
+
+        self.window.background.submit(
+            work,
+            lambda count: self.window.say(f"Saved: {count} images in {name}", "done"),
+            self.window.say,
+        )
 
     def save_entry(self, entry: Entry) -> None:
         """Ask for a name and save an image of the list."""
@@ -325,11 +359,15 @@ class Commands:
 
     def set_dark(self, is_dark: bool) -> None:
         """Take dark or light colours."""
-        scheme = Qt.ColorScheme.Dark if is_dark else Qt.ColorScheme.Light
-        QGuiApplication.styleHints().setColorScheme(scheme)
+        theme.set_dark(is_dark)
         self.window.settings.setValue("dark", is_dark)
-        colours = ("#1e1e1e", "#d8d8d8") if is_dark else ("#ffffff", "#202020")
-        self.window.parts.profile.set_colours(*colours)
+        self.colour_plots()
+
+    def colour_plots(self) -> None:
+        """Give the plot the colours of the window."""
+        colours = ("#1e1e1e", "#d8d8d8") if theme.is_dark() else ("#ffffff", "#202020")
+        for panel in (self.window.parts.profile, self.window.parts.plot):
+            colour_plot(panel.plot, *colours)
 
     def may_close(self) -> bool:
         """Ask before jobs are stopped."""
@@ -368,10 +406,3 @@ class Commands:
             f"Everhart {__version__}: restores, measures and compares electron micrographs.<br>"
             "Apache-2.0; with Qt (LGPL) through PySide6, and pyqtgraph (MIT).",
         )
-
-
-def _is_dark() -> bool:
-    app = QApplication.instance()
-    if not isinstance(app, QApplication):
-        return False
-    return app.styleHints().colorScheme() == Qt.ColorScheme.Dark

@@ -59,6 +59,7 @@ class SchemaForm(QWidget):
         super().__init__(parent)
         self._fields: dict[str, _Field] = {}
         layout = QFormLayout(self)
+        self._layout = layout
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
@@ -92,6 +93,10 @@ class SchemaForm(QWidget):
         """Choose values; those that are not named get their default."""
         for name, field in self._fields.items():
             field.put(values.get(name, field.default))
+
+    def add_row(self, words: str, widget: QWidget) -> None:
+        """Add a line that is no parameter, in line with the others."""
+        self._layout.addRow(words, widget)
 
     def widget(self, name: str) -> QWidget:
         """Return the widget of a parameter."""

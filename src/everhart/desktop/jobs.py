@@ -25,7 +25,7 @@ from everhart.service.compute import CancelledError
 
 __all__ = ["Job", "JobQueue"]
 
-_COLUMNS: Final = ("Job", "Images", "State", "Where", "Word")
+_COLUMNS: Final = ("Job", "Images", "State", "Where", "Message")
 Index = QModelIndex | QPersistentModelIndex
 
 

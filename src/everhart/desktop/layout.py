@@ -27,6 +27,7 @@ from everhart.desktop.jobs_panel import JobsPanel
 from everhart.desktop.label_view import LabelView
 from everhart.desktop.library import Library
 from everhart.desktop.messages import MessageBar
+from everhart.desktop.metrics_plot import MetricsPlot
 from everhart.desktop.profile_panel import ProfilePanel
 from everhart.desktop.reading import Reader
 from everhart.desktop.run_panel import RunPanel
@@ -77,13 +78,16 @@ class Layout:
         self.info = InfoPanel()
         self.table = TablePanel()
         self.profile = ProfilePanel()
+        self.plot = MetricsPlot()
         self.jobs = JobsPanel(work.queue)
         self.tools = QTabWidget()
         for name, part in (("Run", self.run), ("Compare", self.compare), ("About", self.info)):
             self.tools.addTab(part, name)
         self.results = QTabWidget()
-        for name, panel in (("Table", self.table), ("Profile", self.profile), ("Jobs", self.jobs)):
-            self.results.addTab(panel, name)
+        self.results.addTab(self.table, "Table")
+        self.results.addTab(self.profile, "Profile")
+        self.results.addTab(self.plot, "Plot")
+        self.results.addTab(self.jobs, "Jobs")
 
         self.frame = QSpinBox()
         self.frame.setPrefix("Frame ")
@@ -133,7 +137,7 @@ class Layout:
         window.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
         left, bottom = Qt.Orientation.Horizontal, Qt.Orientation.Vertical
         docks = self.docks
-        window.resizeDocks([docks["images"], docks["tools"]], [250, 290], left)
+        window.resizeDocks([docks["images"], docks["tools"]], [262, 290], left)
         window.resizeDocks([docks["results"]], [190], bottom)
 
         self.toolbar = QToolBar("Toolbar")

@@ -11,17 +11,19 @@ from PySide6.QtCore import (
     QAbstractListModel,
     QModelIndex,
     QPersistentModelIndex,
+    QRect,
     QSortFilterProxyModel,
     Qt,
     Signal,
 )
-from PySide6.QtGui import QIcon, QPixmap
+from PySide6.QtGui import QColor, QIcon, QPainter, QPixmap
 from typing_extensions import override
 
 from everhart.desktop.results import Record
+from everhart.desktop.thumbnails import THUMBNAIL_PX
 from everhart.io.paths import natural_key
 
-__all__ = ["ENTRY_ROLE", "SORT_KEYS", "Entry", "Library", "SortedLibrary"]
+__all__ = ["ENTRY_ROLE", "SORT_KEYS", "Entry", "Library", "SortedLibrary", "empty_icon"]
 
 ENTRY_ROLE: Final = int(Qt.ItemDataRole.UserRole) + 1
 
@@ -83,9 +85,8 @@ class Library(QAbstractListModel):
         self._faults: dict[Path, str] = {}
         self._asked: set[Path] = set()
         self._metrics: dict[Path, float] = {}
-        blank = QPixmap(8, 8)
-        blank.fill(Qt.GlobalColor.transparent)
-        self._blank = QIcon(blank)
+        # Of the size of a thumbnail, for which views leave room before it comes.
+        self._blank, self._broken = empty_icon(""), empty_icon("?")
 
     @property
     def entries(self) -> Sequence[Entry]:
@@ -180,7 +181,7 @@ class Library(QAbstractListModel):
         if icon is not None:
             return icon
         if path in self._faults:
-            return QIcon.fromTheme(QIcon.ThemeIcon.DialogWarning)
+            return self._broken
         if path not in self._asked:
             self._asked.add(path)
             self.thumbnail_wanted.emit(path)
@@ -191,6 +192,23 @@ class Library(QAbstractListModel):
         if row is not None:
             index = self.index(row)
             self.dataChanged.emit(index, index)
+
+
+def empty_icon(word: str) -> QIcon:
+    """Draw a thumbnail of nothing, with a word in its middle."""
+    side = THUMBNAIL_PX
+    picture = QPixmap(side, side)
+    picture.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(picture)
+    box = QRect(0, side // 6, side, 2 * side // 3)
+    painter.fillRect(box, QColor(128, 128, 128, 50))
+    font = painter.font()
+    font.setPixelSize(side // 3)
+    painter.setFont(font)
+    painter.setPen(QColor(200, 80, 60))
+    painter.drawText(box, Qt.AlignmentFlag.AlignCenter, word)
+    painter.end()
+    return QIcon(picture)
 
 
 class SortedLibrary(QSortFilterProxyModel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 __all__ = ["Metrics", "metrics_of"]
@@ -47,20 +47,22 @@ class Metrics:
         return worst
 
 
-def metrics_of(summary: Mapping[str, Any]) -> Metrics:
+def metrics_of(summary: Mapping[str, Any], names: Sequence[str]) -> Metrics:
     """Make rows of what ``compare`` gives as its figures.
 
     Parameters
     ----------
     summary
         Of one image, or ``{"images": [...]}`` of several.
+    names
+        Names of the images, in their order; operations know them by numbers only.
     """
     from everhart.report.figures import FIGURES
 
     rows: list[dict[str, str]] = []
-    for image in summary.get("images", [summary]):
+    for name, image in zip(names, summary.get("images", [summary]), strict=True):
         for method in image["methods"]:
-            row = {"image": str(image["source"]["name"]), "method": str(method["method"])}
+            row = {"image": name, "method": str(method["method"])}
             for key, value in method.items():
                 known = FIGURES.get(key)
                 if known is not None and known.main and isinstance(value, (int, float)):

@@ -12,12 +12,10 @@ from PySide6.QtCore import QPointF
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from everhart.desktop.pane import distance_nm
+from everhart.desktop.plots import COLOURS, coloured_names
 from everhart.desktop.viewer import Item
 
 __all__ = ["ProfilePanel", "along_line"]
-
-# Of Okabe and Ito, told apart by the colour blind.
-_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 
 
 def along_line(pixels: NDArray[Any], start: QPointF, end: QPointF) -> NDArray[np.float64]:
@@ -60,24 +58,12 @@ class ProfilePanel(QWidget):
         super().__init__(parent)
         self.plot: Any = pg.PlotWidget()
         self.plot.setLabel("left", "grey level")
-        self.plot.addLegend(offset=(-10, 5))
         self.plot.showGrid(x=True, y=True, alpha=0.2)
         self.plot.setAccessibleName("Line profile")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(2, 2, 2, 2)
         layout.addWidget(self.plot)
-        self.set_colours("#1e1e1e", "#d0d0d0")
         self.show_profile([], None)
-
-    def set_colours(self, behind: str, ink: str) -> None:
-        """Take the colours of the window."""
-        self.plot.setBackground(behind)
-        for side in ("left", "bottom"):
-            axis = self.plot.getAxis(side)
-            axis.setPen(ink)
-            axis.setTextPen(ink)
-        self.plot.getPlotItem().titleLabel.setAttr("color", ink)
-        self.plot.getPlotItem().legend.setLabelTextColor(ink)
 
     def show_profile(self, items: Sequence[Item], line: tuple[QPointF, QPointF] | None) -> None:
         """Plot what is on a line, or say how to lay one."""
@@ -85,11 +71,12 @@ class ProfilePanel(QWidget):
         if line is None or not items:
             self.plot.setTitle("Choose the tool Profile and drag a line over an image.", size="9pt")
             return
-        self.plot.setTitle(None)
+        names = ["residual" if item.is_residual else item.caption for item in items]
+        self.plot.setTitle(coloured_names(names), size="9pt")
         size = items[0].picture.image.pixel_size_nm
         length = distance_nm(*line, size or (1.0, 1.0))
         self.plot.setLabel("bottom", f"distance, {'px' if size is None else 'nm'}")
         for number, item in enumerate(items):
             values = along_line(item.rendering.pixels, *line)
-            pen = pg.mkPen(_COLOURS[number % len(_COLOURS)], width=1.5)
+            pen = pg.mkPen(COLOURS[number % len(COLOURS)], width=1.5)
             self.plot.plot(np.linspace(0, length, len(values)), values, pen=pen, name=item.caption)

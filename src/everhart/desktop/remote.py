@@ -222,6 +222,6 @@ class ServiceBackend:
             except RuntimeError:  # httpx says so of a client that was closed in another thread
                 if not self._closed.is_set():
                     raise
+            on_word("waits for the service, which does not answer")
             if is_cancelled() or self._closed.wait(_LOOK_EVERY_S):
                 raise CancelledError("It was cancelled.")
-            on_word("waits for the service, which does not answer")

@@ -60,6 +60,9 @@ class Record:
     @property
     def words(self) -> str:
         """What was done, in a few words."""
+        done = self.summary.get("parameters")
+        if self.operation == "denoise" and not self.parameters and isinstance(done, Mapping):
+            return words_of(self.operation, done)  # the default was taken
         return words_of(self.operation, self.parameters)
 
 

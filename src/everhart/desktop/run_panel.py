@@ -11,7 +11,6 @@ from PySide6.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
     QFileDialog,
-    QFormLayout,
     QHBoxLayout,
     QLabel,
     QLineEdit,
@@ -170,6 +169,7 @@ class RunPanel(QWidget):
             return
         chosen = self._operations[index]
         self.summary.setText(chosen.summary.replace("--reference", "a reference"))
+        self.pixel_size.setParent(None)  # it is in the form that is replaced now
         body = QWidget()
         column = QVBoxLayout(body)
         column.setContentsMargins(0, 0, 6, 0)
@@ -177,15 +177,14 @@ class RunPanel(QWidget):
         self._form = SchemaForm(chosen.schema, {"method": methods})
         self._form.set_values(self._remembered.get(chosen.name, {}))
         column.addWidget(self._form)
-        more = QFormLayout()
-        more.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         self._roles = {}
         for role in chosen.roles:
             line = FileLine(role.replace("_", " "))
             self._roles[role] = line
-            more.addRow(f"{role.replace('_', ' ').capitalize()}:", line)
-        self.pixel_size.setParent(None)
-        more.addRow("Pixel size:", self.pixel_size)
-        column.addLayout(more)
+            self._form.add_row(f"{role.replace('_', ' ').capitalize()}:", line)
+        self._form.add_row("Pixel size:", self.pixel_size)
         column.addStretch(1)
         self._area.setWidget(body)
+        # The page of the tab is seen behind it.
+        for part in (body, self._area.viewport()):
+            part.setAutoFillBackground(False)

@@ -39,8 +39,8 @@ def length_words(nm: float) -> str:
 
 
 def draw_scale_bar(painter: QPainter, window: QRectF, nm_per_screen_px: float) -> None:
-    """Draw a bar of a round length, about a fifth of the width, at the lower right."""
-    length = round_length(window.width() / 5 * nm_per_screen_px)
+    """Draw a bar of a round length, about a quarter of the width, at the lower right."""
+    length = round_length(window.width() / 4 * nm_per_screen_px)
     wide = length / nm_per_screen_px
     words = length_words(length)
     text_height = painter.fontMetrics().height()

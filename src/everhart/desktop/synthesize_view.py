@@ -24,7 +24,7 @@ from everhart.desktop.backend import Request
 from everhart.desktop.background import Background
 from everhart.desktop.generator_backend import GeneratorBackend
 from everhart.desktop.jobs import Job
-from everhart.desktop.library import Entry
+from everhart.desktop.library import Entry, empty_icon
 from everhart.desktop.reading import Reader
 from everhart.desktop.rendering import grey_image
 from everhart.desktop.results import Record
@@ -60,6 +60,7 @@ class SynthesizeView(QWidget):
         super().__init__(parent)
         self._work, self._reader, self._background = work, reader, background
         self._backend = GeneratorBackend()
+        self._blank = empty_icon("")
         self.model = FileLine("generator, a .safetensors file")
         self.real = FileLine("folder of real images")
         self.label = QLineEdit(placeholderText="none")
@@ -92,6 +93,7 @@ class SynthesizeView(QWidget):
         self.grid.setMovement(QListWidget.Movement.Static)
         self.grid.setUniformItemSizes(True)
         self.grid.setIconSize(QSize(_GRID_PX, _GRID_PX))
+        self.grid.setGridSize(QSize(_GRID_PX + 12, _GRID_PX + 30))
         self.grid.setAccessibleName("Synthetic images")
         side = QWidget()
         side.setMaximumWidth(330)
@@ -139,7 +141,7 @@ class SynthesizeView(QWidget):
     def _take(self, job: Job, entry: Entry) -> None:
         if job.request.operation != "synthesize":
             return
-        item = QListWidgetItem(entry.path.name)
+        item = QListWidgetItem(self._blank, entry.path.name)
         item.setData(_MARK, entry.path)
         self.grid.addItem(item)
 

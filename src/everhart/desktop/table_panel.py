@@ -127,6 +127,7 @@ class TablePanel(QWidget):
         self.view.horizontalHeader().setSortIndicator(column, order)
         self.sorted.sort(column, order)
         self.view.resizeColumnsToContents()
+        self.view.scrollToTop()
         for kind, box in self._switches.items():
             box.setVisible(kind in kinds)
         for button in (self.save, self.save_as):

@@ -82,6 +82,8 @@ class Viewer(QWidget):
         self._blank.setObjectName("blank")
         self._blank.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._tiles = QWidget()
+        self._tiles.setObjectName("tiles")
+        self._tiles.setStyleSheet("#tiles { background: #282a2e }")  # as behind the images
         self._grid = QGridLayout(self._tiles)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setSpacing(3)

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from PySide6.QtCore import QSettings, QStandardPaths
-from PySide6.QtGui import QAction, QCloseEvent, QDragEnterEvent, QDropEvent
+from PySide6.QtGui import QAction, QCloseEvent, QDragEnterEvent, QDropEvent, QGuiApplication
 from PySide6.QtWidgets import QMainWindow
 from typing_extensions import override
 
@@ -16,6 +16,7 @@ from everhart.desktop.actions import ActionSpec, add_actions
 from everhart.desktop.background import Background
 from everhart.desktop.commands import Commands
 from everhart.desktop.composer import Composer, Wanted
+from everhart.desktop.jobs import Job
 from everhart.desktop.layout import Layout
 from everhart.desktop.library import Entry, Library
 from everhart.desktop.local import LocalBackend
@@ -67,12 +68,18 @@ class MainWindow(QMainWindow):
         )
         self.commands = Commands(self)
         self.service = ServiceMenu(self)
-        self.specs: list[ActionSpec] = [*self.commands.specs(), *self.service.specs()]
+        self.specs: list[ActionSpec] = [
+            *self.commands.specs(),
+            *self.service.specs(),
+            *self.commands.help_specs(),
+        ]
         self.actions_by_name: dict[str, QAction] = {}
         self.actions_by_name.update(add_actions(self, self.specs))
         self.parts.add_toolbar(self, self.actions_by_name)
         self._frame = 0
         self._metrics: Metrics | None = None
+        self._plotted: Metrics | None = None
+        self._asked: list[Job] = []
         self._metric_images: dict[str, Path] = {}
         self._table_records: list[Record] = []
         self.report: Path | None = None
@@ -113,9 +120,11 @@ class MainWindow(QMainWindow):
         """The files that operations are meant for: those selected, or the one with the focus."""
         selected = [entry.path for entry in self.parts.browser.selected]
         active = self.parts.viewer.active
+        shown = [item.picture.path for item in self.parts.viewer.items]
         if len(selected) > 1 or active is None or active.is_residual:
             return selected
-        return [active.picture.path]
+        # What is selected and could not be read is not shown: the image before is not meant.
+        return [active.picture.path] if not selected or selected[0] in shown else selected
 
     @property
     def base(self) -> Entry | None:
@@ -147,15 +156,24 @@ class MainWindow(QMainWindow):
         self.composer.show(list(shown.values()), active, residual=panel.residual.isChecked())
 
     def _result(self, base: Entry, method: str) -> Entry | None:
-        """Return the image that a method made of one; ask for it if there is none."""
+        """Return the image that a method made of one, None if there is none."""
         for entry in reversed(self.library.results_of(base.path)):
             record = entry.record
             if record is not None and record.operation == "denoise" and record.words == method:
                 return entry
-        parameters = {"method": method}
-        if not self.work.is_running("denoise", parameters, base.path):
-            self.work.run("denoise", parameters, [base.path])
         return None
+
+    def _ask_for_methods(self, base: Entry) -> None:
+        """Run what is to be compared and is not there; only for the image that is looked at."""
+        for job in self._asked:
+            if job.request.images != (base.path,):
+                self.work.queue.cancel(job)
+        self._asked = [job for job in self._asked if not job.has_ended]
+        for method in self.parts.compare.methods:
+            parameters = {"method": method}
+            is_there = self._result(base, method) is not None
+            if not is_there and not self.work.is_running("denoise", parameters, base.path):
+                self._asked.append(self.work.run("denoise", parameters, [base.path]))
 
     def _take_composed(self, items: list[Item], active: int) -> None:
         for item in items:
@@ -167,6 +185,9 @@ class MainWindow(QMainWindow):
         self.parts.viewer.show_items(items, active)
         first = items[0].picture
         self.parts.show_frames(first.frames, first.frame)
+        base = self.base
+        if base is not None and first.path == base.path:
+            self._ask_for_methods(base)
         for warning in first.warnings:
             self.say(f"{first.path.name}: {warning}", "warning")
 
@@ -267,9 +288,11 @@ class MainWindow(QMainWindow):
             self.report = record.folder / "report.html"
             return
         if record.operation == "compare":
-            self._metrics = metrics_of(record.summary)
+            self._metrics = metrics_of(record.summary, [path.name for path in record.sources])
             self._metric_images = {path.name: path for path in record.sources}
             self._table_records = [record]
+            self.parts.plot.show_metrics(self._metrics)
+            self._plotted = self._metrics
             worst = self._metrics.worst_by_image()
             self.library.set_metrics(
                 {path: worst[name] for name, path in self._metric_images.items() if name in worst}
@@ -327,13 +350,20 @@ class MainWindow(QMainWindow):
     def _take_row(self, row: int) -> None:
         viewer = self.parts.viewer
         if self._metrics is not None:
-            told = self._metrics.rows[row]
-            path = self._metric_images.get(told["image"])
-            if path is not None:
-                self.parts.compare.choose_a(told["method"])
-                self.parts.browser.select(path)
+            self._show_row(self._metrics.rows[row])
         elif viewer.active is not None and viewer.active.marks is not None:
             viewer.light(frozenset(viewer.active.marks.of_row(row)), look=True)
+
+    def _take_point(self, row: int) -> None:
+        if self._plotted is not None:
+            self._show_row(self._plotted.rows[row])
+
+    def _show_row(self, told: Mapping[str, str]) -> None:
+        """Show the image, restored by the method, that a row of metrics is about."""
+        path = self._metric_images.get(told["image"])
+        if path is not None:
+            self.parts.compare.choose_a(told["method"])
+            self.parts.browser.select(path)
 
     def _hover(self, index: int | None) -> None:
         item = self.parts.viewer.active
@@ -369,6 +399,9 @@ class MainWindow(QMainWindow):
 
     def _connect(self) -> None:
         parts, work = self.parts, self.work
+        hints = QGuiApplication.styleHints()
+        hints.colorSchemeChanged.connect(self.commands.colour_plots)
+        self.commands.colour_plots()
         parts.browser.chosen.connect(self._choose)
         parts.browser.save_wanted.connect(self.commands.save_entry)
         parts.viewer.active_changed.connect(self._tell_active)
@@ -384,6 +417,7 @@ class MainWindow(QMainWindow):
         parts.compare.mode_changed.connect(parts.viewer.set_mode)
         parts.compare.metrics_wanted.connect(self.run_metrics)
         parts.table.row_chosen.connect(self._take_row)
+        parts.plot.row_chosen.connect(self._take_point)
         parts.table.hidden_changed.connect(parts.viewer.hide_kinds)
         parts.table.save_wanted.connect(self.commands.save_table)
         parts.label.said.connect(self.say)
