@@ -142,3 +142,13 @@ def test_images_and_labels_are_resized_alike(height, width, by):
     assert back.shape == classes.shape
     # Not by more than about a pixel of the coarser grid along the border.
     assert (back != classes).sum() <= 2 * (height + width) * max(1, 1 / by)
+
+
+def test_the_smallest_objects_that_were_learned_from_are_known(labelled: Path):
+    config = settings(labelled, border_px=2, scale=0.5)
+    fields = load_fields(SegmentConfig.model_validate(config))
+    areas = [area for field in fields.train for area in field.areas_px]
+    assert fields.smallest_px == pytest.approx(np.percentile(areas, 1))
+    assert 5 < fields.smallest_px < 3.2 * 9**2 / 4
+    assert set(np.unique(fields.train[0].classes)) == {0, 1, 2}
+    assert load_fields(SegmentConfig.model_validate(settings(labelled))).smallest_px is None

@@ -143,6 +143,10 @@ def test_rims_take_touching_objects_apart():
 
     found = separated(rims(objects, 2), rims=True)
     assert instance_match(found, objects, threshold=0.9).average_precision == 1
+    specks = rims(objects, 2)
+    specks[2:5, 40:58], specks[35:39, 5:10] = 2, 1  # a rim without an inside, and something small
+    assert separated(specks, rims=True, smallest_px=30).max() == 2
+    assert separated(specks, rims=True, smallest_px=10).max() == 3
     assert len(np.unique(separated((objects > 0).astype(np.uint8), rims=False))) == 2
 
 

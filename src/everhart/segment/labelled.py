@@ -47,11 +47,14 @@ class Field:
     classes
         Number of the class of every pixel; :data:`everhart.nn.segmentation_losses.IGNORE` where it
         does not count.
+    areas_px
+        Areas of its objects, where labels have one value an object.
     """
 
     name: str
     pixels: Image
     classes: Labels
+    areas_px: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,12 @@ class Fields:
 
     train: tuple[Field, ...]
     validation: tuple[Field, ...]
+
+    @property
+    def smallest_px(self) -> float | None:
+        """Area that one in a hundred of the learned objects is below; None without objects."""
+        areas = [area for field in self.train for area in field.areas_px]
+        return float(np.percentile(areas, 1)) if areas else None
 
     @property
     def sha256(self) -> str:
@@ -268,11 +277,11 @@ def _load(image_file: Path, label_file: Path, config: SegmentConfig) -> Field:
     if config.common_pixel_size_nm is not None:
         by = factors(image.pixel_size_nm, config.common_pixel_size_nm, image_file.name)
     values, labels = resized(values, by), resized_labels(labels, by)
-    classes = (
-        rims(labels, config.border_px)
-        if config.border_px
-        else class_numbers(labels, config.classes, config.ignored(), label_file.name)
-    )
+    if config.border_px:
+        _, areas = np.unique(labels[labels > 0], return_counts=True)
+        known = tuple(int(area) for area in areas)
+        return Field(image_file.stem, values, rims(labels, config.border_px), known)
+    classes = class_numbers(labels, config.classes, config.ignored(), label_file.name)
     return Field(image_file.stem, values, classes)
 
 

@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 __all__ = ["SMALLEST_PX", "separated"]
 
 SMALLEST_PX = 12
-"""Objects of fewer pixels are left out."""
+"""Objects of fewer pixels are left out where nothing is known of their size."""
 
 
-def separated(classes: NDArray[np.uint8], *, rims: bool) -> NDArray[np.int32]:
+def separated(
+    classes: NDArray[np.uint8], *, rims: bool, smallest_px: float = SMALLEST_PX
+) -> NDArray[np.int32]:
     """Tell objects apart.
 
     Parameters
@@ -23,6 +25,8 @@ def separated(classes: NDArray[np.uint8], *, rims: bool) -> NDArray[np.int32]:
         Whether rims were learned: then each piece of inside is an object, and takes the rim
         that is nearest. Without, each class's pieces are objects, and those that touch are cut at
         their necks.
+    smallest_px
+        Objects of fewer pixels are left out.
 
     Returns
     -------
@@ -36,14 +40,14 @@ def separated(classes: NDArray[np.uint8], *, rims: bool) -> NDArray[np.int32]:
     [0, 1, 1, 1, 1, 2, 2, 2, 2, 0]
     """
     if rims:
-        return _without_small(_from_rims(classes))
+        return _without_small(_from_rims(classes), smallest_px)
     from everhart.measure._segmentation import separate
 
     out = np.zeros(classes.shape, np.int32)
     for number in np.unique(classes[classes > 0]):
         pieces = separate(classes == number)
         out[pieces > 0] = pieces[pieces > 0] + out.max()
-    return _without_small(out)
+    return _without_small(out, smallest_px)
 
 
 def _from_rims(classes: NDArray[np.uint8]) -> NDArray[np.int32]:
@@ -56,15 +60,13 @@ def _from_rims(classes: NDArray[np.uint8]) -> NDArray[np.int32]:
         (classes != 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
     )
     grown = watershed(away, seeds, mask=there)  # type: ignore[no-untyped-call]
-    # What is rim alone is a small object.
-    _, left = cv2.connectedComponents((there & (grown == 0)).astype(np.uint8), connectivity=4)
-    grown[left > 0] = left[left > 0] + grown.max()
+    # What is rim alone is no object: every one that was learned from has an inside.
     return np.asarray(grown, np.int32)
 
 
-def _without_small(objects: NDArray[np.int32]) -> NDArray[np.int32]:
+def _without_small(objects: NDArray[np.int32], smallest_px: float) -> NDArray[np.int32]:
     sizes = np.bincount(objects.ravel())
-    kept = sizes >= SMALLEST_PX
+    kept = sizes >= smallest_px
     kept[0] = False
     names = np.zeros(len(sizes), np.int32)
     names[kept] = np.arange(1, int(kept.sum()) + 1)

@@ -17,7 +17,7 @@ from everhart.nn.unet import UNetConfig
 from everhart.restore.normalise import GreyScale, fill_non_finite
 from everhart.restore.tiling import plan_tiles
 from everhart.segment.network import ARCHITECTURE, KIND, SegmentationUNet
-from everhart.segment.objects import separated
+from everhart.segment.objects import SMALLEST_PX, separated
 from everhart.segment.resample import factors, resized, smoothly_resized
 from everhart.training.model_file import ModelHeader, load_model
 
@@ -84,6 +84,7 @@ class Segmenter:
         self.rims = bool(said["rims"])
         self.pixel_size_nm: float | None = said["pixel_size_nm"]
         self.scale = float(said["scale"])
+        self.smallest_px = float(said["smallest_px"] or SMALLEST_PX)
 
     @classmethod
     def load(cls, path: Path | str, *, device: str = "auto", precision: str = "auto") -> Self:
@@ -164,7 +165,8 @@ class Segmenter:
         classes = np.where(found == 2, np.uint8(1), found) if self.rims else found
         if not objects:
             return Segmented(classes)
-        return Segmented(classes, separated(found, rims=self.rims))
+        smallest = self.smallest_px / (by[0] * by[1])
+        return Segmented(classes, separated(found, rims=self.rims, smallest_px=smallest))
 
     @torch.inference_mode()
     def _run(self, image: NDArray[np.float32], max_window_pixels: int) -> NDArray[np.uint8]:

@@ -118,6 +118,8 @@ def train(
             "rims": bool(config.border_px),
             "pixel_size_nm": config.common_pixel_size_nm,
             "scale": config.scale,
+            # Smaller than hardly any that was learned from: no object.
+            "smallest_px": fields.smallest_px,
         },
         card=card,
     )
