@@ -58,3 +58,14 @@ def test_the_study_of_few_images_runs_and_goes_on(tmp_path: Path) -> None:
     assert first["rows"][3]["copies_percent"] == 100
     assert json.loads((tmp_path / "ddpm-15" / "results.json").read_text())["rows"]
     assert (tmp_path / "ddpm-15" / "seed-0" / "audit.html").stat().st_size > 10_000
+
+
+def test_the_study_of_memory_runs(tmp_path: Path) -> None:
+    study = find_study("ddpm-memory")
+    rows = study.run(SCALES["smoke"], tmp_path, seeds=1, progress=lambda _: None)["rows"]
+    assert [row["model"] for row in rows] == ["stopped", "overtrained"]
+    assert rows[0]["steps"] <= rows[1]["steps"] == 30
+    # One against the other: what one has the other lacks.
+    sums = rows[0]["auroc"]["overtrained"] + rows[1]["auroc"]["stopped"]
+    assert sums == pytest.approx(1)
+    assert "AUROC" in (tmp_path / "ddpm-memory" / "table.md").read_text()

@@ -14,6 +14,7 @@ from everhart.studies.segment_features import FeatureStudy
 from everhart.studies.segment_magnification import MagnificationStudy
 from everhart.studies.study import AnyStudy
 from everhart.studies.synthesis import RECIPE_STUDIES, FewImagesStudy
+from everhart.studies.synthesis_memory import MemoryStudy
 
 __all__ = ["STUDIES", "find_study"]
 
@@ -24,6 +25,7 @@ _ALL: tuple[AnyStudy, ...] = (
     *LOSS_STUDIES,
     FewImagesStudy(),
     *RECIPE_STUDIES,
+    MemoryStudy(),
     PretrainingStudy(),
     FeatureStudy(),
     MagnificationStudy(),

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from everhart.io import image_paths, read, write
 from everhart.io.atomic import write_text
 from everhart.studies.study import Progress, Scale
 from everhart.studies.synthesis_data import stack_images, valid_stacks
+from everhart.studies.synthesis_runs import trained
 
 if TYPE_CHECKING:
     from everhart.synthesize.generator import Generator
@@ -83,16 +83,6 @@ def _config(size: _Size, images: Path, seed: int) -> dict[str, Any]:
     }
 
 
-def _trained(config: Mapping[str, Any], run: Path) -> Path:
-    """Train, go on with, or take a model that is there."""
-    from everhart.synthesize.train import train
-
-    run.parent.mkdir(parents=True, exist_ok=True)
-    text = run.with_suffix(".yaml")
-    write_text(text, yaml.safe_dump(dict(config), sort_keys=False), overwrite=True)
-    return train(text, run, resume=(run / "config.yaml").is_file())
-
-
 def train_few_images(scale: str, folder: Path, seed: int) -> Path:
     """Return the model of :class:`FewImagesStudy`, trained where there is none.
 
@@ -108,7 +98,7 @@ def train_few_images(scale: str, folder: Path, seed: int) -> Path:
     size, place = _SIZES[scale], folder / f"seed-{seed}"
     learned = stack_images(place / "learned", _LEARNED, size.size_px, _SEED + seed)
     made = place / "run" / "model.safetensors"
-    return made if made.is_file() else _trained(_config(size, learned, seed), place / "run")
+    return made if made.is_file() else trained(_config(size, learned, seed), place / "run")
 
 
 @dataclass(frozen=True)
@@ -136,7 +126,7 @@ class FewImagesStudy:
             )
             progress(f"{self.name}: training, seed {seed}")
             started = time.process_time()
-            model = _trained(_config(size, learned, seed), place / "run")
+            model = trained(_config(size, learned, seed), place / "run")
             training = (time.process_time() - started) / 60
             generator = Generator.load(model)
             progress(f"{self.name}: {size.made} images, seed {seed}")
@@ -279,7 +269,7 @@ class RecipeStudy:
                 progress(f"{self.name}: {recipe.name}, seed {seed}")
                 run = results / f"{recipe.name.replace(' ', '-')}-{seed}"
                 config = _recipe_config(recipe, size, images, seed)
-                _trained(config, run)
+                trained(config, run)
                 rows.append(_curve(recipe.name, seed, config, run, size.size_px))
         record = {"study": self.name, "title": self.title, "scale": scale.name, "rows": rows}
         write_text(results / "results.json", json.dumps(record, indent=2) + "\n", overwrite=True)

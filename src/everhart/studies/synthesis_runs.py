@@ -1,0 +1,36 @@
+"""A training of a study: from its config, gone on with, or taken as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from everhart.io.atomic import write_text
+
+__all__ = ["trained"]
+
+
+def trained(config: Mapping[str, Any], run: Path) -> Path:
+    """Train, go on with, or take a model that is there.
+
+    Parameters
+    ----------
+    config
+        Config of the training.
+    run
+        Folder of the run; the config is written beside it.
+
+    Returns
+    -------
+    Path
+        The model file.
+    """
+    from everhart.synthesize.train import train
+
+    run.parent.mkdir(parents=True, exist_ok=True)
+    text = run.with_suffix(".yaml")
+    write_text(text, yaml.safe_dump(dict(config), sort_keys=False), overwrite=True)
+    return train(text, run, resume=(run / "config.yaml").is_file())
