@@ -166,6 +166,24 @@ def test_a_changed_source_is_not_gone_on_with(
     assert np.abs(read(tmp_path / "out.tif").pixels.astype(int) - expected).max() <= 1
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on file sizes there")
+def test_a_full_disk_is_said_at_the_start(tmp_path: Path) -> None:
+    """A child that may write 100 kB: a sentence, and nothing is left but the input."""
+    source = write(np.zeros((600, 600), np.uint8) + 7, tmp_path / "in.tif")
+    program = (
+        "import resource, signal\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "from everhart.restore import make_denoiser\n"
+        "from everhart.restore.large import denoise_file\n"
+        "denoiser = make_denoiser(device='cpu')\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        f"denoise_file({str(source)!r}, {str(tmp_path / 'out.tif')!r}, denoiser)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "EverhartError: Could not write" in done.stderr.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["in.tif"]
+
+
 def test_constant_image(tmp_path: Path, denoiser: Any) -> None:
     source = write(np.full(SHAPE, 9, np.uint8), tmp_path / "in.tif")
     denoise_file(source, tmp_path / "out.tif", denoiser)

@@ -27,6 +27,7 @@ __all__ = [
     "atomic_path",
     "begun_path",
     "check_output",
+    "explained",
     "finish",
     "write_bytes",
     "write_text",
@@ -258,6 +259,29 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def explained(path: str | os.PathLike[str], *ours: Path) -> Iterator[None]:
+    """Turn what a full or forbidden disk says of our own files into one sentence.
+
+    Parameters
+    ----------
+    path
+        The output that the user asked for.
+    *ours
+        What is written for it.
+
+    Raises
+    ------
+    EverhartError
+        In place of an `OSError` of one of our files.
+    """
+    try:
+        yield
+    except OSError as error:
+        _explain(Path(path), ours, error)
+        raise
+
+
 def begun_path(path: str | os.PathLike[str], key: str) -> Path:
     """Return the temporary name of an output that may be gone on with after an interruption.
 
@@ -291,7 +315,7 @@ def finish(temporary: Path, path: str | os.PathLike[str], *, overwrite: bool = F
         As for :func:`atomic_path`; the temporary file stays.
     """
     path = check_output(path, overwrite=overwrite)
-    try:
+    with explained(path, temporary, path):
         if temporary.is_dir():
             _flush_all(temporary)
             if overwrite and path.exists():
@@ -305,8 +329,6 @@ def finish(temporary: Path, path: str | os.PathLike[str], *, overwrite: bool = F
                 _rename_new(temporary, path)
                 temporary.unlink(missing_ok=True)
         _flush_folder(path.parent)
-    except OSError as error:
-        raise _failure(path, error) from error
 
 
 def write_bytes(

@@ -71,7 +71,7 @@ class NgffPlaneWriter:
     def flush(self) -> None:
         """Give what was written to the disk: each chunk is a file that is there already."""
 
-    def close(self) -> None:
+    def complete(self) -> None:
         """Make the smaller copies, a few chunks at a time."""
         step = 2 * _CHUNK
         for fine, coarse in pairwise(self._levels):
@@ -81,6 +81,9 @@ class NgffPlaneWriter:
                     bottom, right = min(row + step, height), min(column + step, width)
                     half = _halved(np.asarray(fine[row:bottom, column:right]))
                     coarse[row // 2 : bottom // 2, column // 2 : right // 2] = half
+
+    def close(self) -> None:
+        """Leave the files: none is kept open."""
 
 
 def _created(image: Micrograph, path: Path) -> list[Any]:

