@@ -10,6 +10,7 @@ from sqlalchemy import Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import StaticPool
 
 from everhart.errors import EverhartError
 from everhart.service.migrations import HEAD
@@ -67,7 +68,12 @@ class AsyncDatabase:
         _prepared(self.engine.sync_engine)
         self._near = None
         if settings.database is None:
-            self._near = _prepared(create_engine(_url(settings), **_options(settings)))
+            # One question needs no transaction, and the event loop no second connection.
+            near = create_engine(
+                _url(settings), poolclass=StaticPool, isolation_level="AUTOCOMMIT",
+                **_options(settings),
+            )  # fmt: skip
+            self._near = _prepared(near, begins=False)
         self._writing = self.engine.execution_options(everhart_write=True)
 
     @asynccontextmanager
@@ -172,20 +178,24 @@ def _options(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _prepared(engine: Engine, *, is_answered: bool = True) -> Engine:
+def _prepared(engine: Engine, *, is_answered: bool = True, begins: bool = True) -> Engine:
     """Set SQLite up for several processes: a log to write ahead, and locks that are waited for."""
     if engine.dialect.name != "sqlite":
         return engine
 
     @event.listens_for(engine, "connect")
     def connected(connection: Any, _: Any) -> None:
-        connection.isolation_level = None  # transactions are begun below
+        if begins:
+            connection.isolation_level = None  # transactions are begun below
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
         cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute(f"PRAGMA synchronous = {'FULL' if is_answered else 'NORMAL'}")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.close()
+
+    if not begins:
+        return engine
 
     @event.listens_for(engine, "begin")
     def begun(connection: Any) -> None:

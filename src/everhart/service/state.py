@@ -55,7 +55,8 @@ class State:
     signals: Signals
 
 
-def _state(request: Request) -> State:
+async def _state(request: Request) -> State:
+    # A function that is not async is called in another thread, which costs a millisecond.
     return cast(State, request.app.state.everhart)
 
 
