@@ -137,6 +137,8 @@ def draw(folder: Path, output: Path, generator: Path | None) -> None:
     wait(lambda: any("residual_whiteness" in row for row in parts.table.model.rows))
     parts.compare.choose_mode("swipe")
     keep("metrics")
+    parts.show_results(parts.plot)
+    keep("plot")
     parts.compare.choose_mode("tiles")
 
     window.work.run("denoise", {"method": "tv"}, [lot / f"wafer_{n:02d}.tif" for n in range(1, 7)])
@@ -174,7 +176,7 @@ def draw(folder: Path, output: Path, generator: Path | None) -> None:
         parts.synthesize.sampler.setCurrentText("dpm")
         parts.synthesize.draw.click()
         wait(lambda: not window.work.queue.active, 1200)
-        QTest.qWait(3000)
+        wait(lambda: parts.synthesize.grid.count() and not parts.synthesize.pending)
     keep("synthesise")
     window.actions_by_name["view_images"].trigger()
     window.actions_by_name["dock_results"].setChecked(True)

@@ -123,8 +123,8 @@ def test_metrics_worst_first_lead_to_the_image(window: MainWindow, folder: Path,
     figures = [float(row["affine_psnr_db"]) for row in shown if row["affine_psnr_db"] != "inf"]
     assert figures == sorted(figures)
     assert (shown[0]["image"], shown[0]["method"]) == ("wafer_10.tif", "noisy")
-    assert window.report is not None
-    assert "<html" in window.report.read_text("utf-8")
+    assert window.findings.report is not None
+    assert "<html" in window.findings.report.read_text("utf-8")
     window.parts.browser.order.setCurrentIndex(2)  # worst first
     assert (
         window.parts.browser.shown.entry_at(window.parts.browser.shown.index(0, 0)).path

@@ -128,11 +128,11 @@ def test_outlines_are_switched_hovered_and_found_in_the_table(shown: MainWindow,
     assert (middle.x(), middle.y()) == pytest.approx(
         (float(row["x_px"]), float(row["y_px"])), abs=2
     )
-    shown._hover(index)
+    shown.findings._hover(index)
     told = shown.parts.hover.text()
     assert told.startswith(f"hole {row['hole']}, cd {float(row['cd_nm']):.2f} ± ")
     assert told.endswith(" nm")
-    shown._pick(index)
+    shown.findings._pick(index)
     current = table.view.currentIndex()
     assert table.sorted.mapToSource(current).row() == marks.rows[index]
     assert table.switch("edge").isVisible()
@@ -248,6 +248,25 @@ def test_the_program_ends_with_status_0(folder: Path, tmp_path: Path):
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_without_a_screen_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert main(["desktop"]) == 2
+    assert "There is no screen" in capsys.readouterr().err
+
+
+def test_neither_torch_nor_the_service_is_needed_for_the_window():
+    script = (
+        "import sys\n"
+        "for name in ('httpx', 'fastapi', 'sqlalchemy', 'dbos', 'pydantic_settings'):\n"
+        "    sys.modules[name] = None\n"
+        "import everhart.desktop.window, everhart.service.tasks, everhart.service.run_operation\n"
+        "sys.exit('torch' in sys.modules or 'scipy' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], timeout=120).returncode == 0
 
 
 def _environment(home: Path) -> dict[str, str]:

@@ -69,7 +69,7 @@ COMMANDS: Final[dict[str, CommandSource]] = {
         "everhart.cli.token", "token", "Make, list and revoke the service's tokens."
     ),
     "desktop": CommandSource(
-        "everhart.cli.desktop", "desktop", "Look, compare and measure in a window."
+        "everhart.cli.desktop", "desktop", "Look at images, compare, measure, in a window."
     ),
     "demo": CommandSource(
         "everhart.cli.demo", "demo", "Restore a made-up specimen and show the result."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -40,6 +42,17 @@ def desktop(
             f"The desktop client is not installed ({error.name} is missing): "
             'install it with pip install "everhart[desktop]".'
         ) from error
+    _check_screen()
     status = run([Path(path) for path in inputs or ()], quit_after_s=quit_after_s)
     if status:
         raise typer.Exit(status)
+
+
+def _check_screen() -> None:
+    """Refuse where there is no screen; Qt would abort the process."""
+    named = any(os.environ.get(n) for n in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"))
+    if sys.platform.startswith("linux") and not named:
+        raise UsageError(
+            "There is no screen (DISPLAY and WAYLAND_DISPLAY are not set): run it in a desktop "
+            "session, or sign in to the machine with a screen."
+        )

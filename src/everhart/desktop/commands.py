@@ -230,7 +230,7 @@ class Commands:
 
     def save_table(self) -> None:
         """Save the table beside the image that was opened, under a name that is free."""
-        records = self.window.table_records()
+        records = self.window.findings.records_to_save()
         if not records:
             self.window.say("There is no table of a measurement: measure something first.")
             return
@@ -244,7 +244,7 @@ class Commands:
 
     def save_table_as(self) -> None:
         """Ask for a name and save the table."""
-        records = self.window.table_records()
+        records = self.window.findings.records_to_save()
         if not records:
             self.window.say("There is no table of a measurement: measure something first.")
             return
@@ -307,13 +307,13 @@ class Commands:
             self.window.say(f"Saved: {name}", "done")
 
     def _report(self) -> Path | None:
-        report = self.window.report
+        report = self.window.findings.report
         if report is None:
             self.window.say("There is no report yet: run compare first (Ctrl+M).")
         return report
 
     def _table_name(self) -> Path:
-        records = self.window.table_records()
+        records = self.window.findings.records_to_save()
         kind = records[0].operation.removeprefix(PREFIX)
         origin = self._origin(records[0].sources[0])
         stem = kind if len(records) > 1 else f"{origin.stem}-{kind}"

@@ -61,13 +61,12 @@ class Composer(QObject):
         self._kept: OrderedDict[tuple[Path, int, int], tuple[Picture, Rendering]] = OrderedDict()
         self._lock = threading.Lock()
         self._last = 0
+        self._busy = 0
 
     @property
     def is_busy(self) -> bool:
         """Whether something is being loaded."""
         return self._busy > 0
-
-    _busy = 0
 
     def show(self, wanted: Sequence[Wanted], active: int = 0, *, residual: bool = False) -> None:
         """Load files and tell of them; what was asked for before is forgotten.

@@ -86,10 +86,17 @@ class Marks:
         What is drawn.
     rows
         For each the row of the table that is about it, or None.
+    table
+        The table.
     """
 
-    def __init__(self, outlines: Sequence[Outline], rows: Sequence[int | None]) -> None:
-        self.outlines, self.rows = outlines, rows
+    def __init__(
+        self,
+        outlines: Sequence[Outline],
+        rows: Sequence[int | None],
+        table: Sequence[Mapping[str, str]] = (),
+    ) -> None:
+        self.outlines, self.rows, self.table = outlines, rows, table
         self._paths = [_path(outline) for outline in outlines]
         self._drawn: dict[str, _Drawn] = {}
         for outline, path in zip(outlines, self._paths, strict=True):

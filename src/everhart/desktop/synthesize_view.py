@@ -60,6 +60,8 @@ class SynthesizeView(QWidget):
         super().__init__(parent)
         self._work, self._reader, self._background = work, reader, background
         self._backend = GeneratorBackend()
+        self.pending = 0
+        """How many thumbnails are being made."""
         self._blank = empty_icon("")
         self.model = FileLine("generator, a .safetensors file")
         self.real = FileLine("folder of real images")
@@ -146,10 +148,16 @@ class SynthesizeView(QWidget):
         self.grid.addItem(item)
 
         def show(pixels: NDArray[np.uint8]) -> None:
+            self.pending -= 1
             item.setIcon(QIcon(QPixmap.fromImage(grey_image(pixels))))
 
+        def fail(fault: str) -> None:
+            self.pending -= 1
+            self.said.emit(fault)
+
+        self.pending += 1
         self._background.submit(
-            lambda: self._reader.thumbnail(entry.path, 2 * _GRID_PX), show, self.said.emit
+            lambda: self._reader.thumbnail(entry.path, 2 * _GRID_PX), show, fail
         )
 
     def _tell(self, _: Job, record: Record) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,22 +16,19 @@ from everhart.desktop.actions import ActionSpec, add_actions
 from everhart.desktop.background import Background
 from everhart.desktop.commands import Commands
 from everhart.desktop.composer import Composer, Wanted
+from everhart.desktop.findings import Findings
 from everhart.desktop.jobs import Job
 from everhart.desktop.layout import Layout
 from everhart.desktop.library import Entry, Library
 from everhart.desktop.local import LocalBackend
-from everhart.desktop.marks import Marks, read_outlines, row_of
-from everhart.desktop.metrics_rows import Metrics, metrics_of
 from everhart.desktop.opening import Opened, find_images
 from everhart.desktop.reading import Reader
-from everhart.desktop.results import Record, ResultStore
+from everhart.desktop.results import ResultStore
 from everhart.desktop.run_panel import methods_of
 from everhart.desktop.service import ServiceMenu
-from everhart.desktop.table import read_rows
 from everhart.desktop.thumbnails import Thumbnails
 from everhart.desktop.viewer import Item
 from everhart.desktop.work import Work
-from everhart.operations.measurements import PREFIX
 
 __all__ = ["MainWindow"]
 
@@ -66,6 +63,7 @@ class MainWindow(QMainWindow):
         self.parts = Layout(
             self, self.library, self.thumbnails, self.work, self.reader, self.background
         )
+        self.findings = Findings(self)
         self.commands = Commands(self)
         self.service = ServiceMenu(self)
         self.specs: list[ActionSpec] = [
@@ -77,13 +75,7 @@ class MainWindow(QMainWindow):
         self.actions_by_name.update(add_actions(self, self.specs))
         self.parts.add_toolbar(self, self.actions_by_name)
         self._frame = 0
-        self._metrics: Metrics | None = None
-        self._plotted: Metrics | None = None
         self._asked: list[Job] = []
-        self._metric_images: dict[str, Path] = {}
-        self._table_records: list[Record] = []
-        self.report: Path | None = None
-        """The report of the last comparison."""
         self._connect()
         self.show_operations()
         self._restore()
@@ -177,9 +169,8 @@ class MainWindow(QMainWindow):
 
     def _take_composed(self, items: list[Item], active: int) -> None:
         for item in items:
-            record = self.work.measurements.get(item.picture.path)
-            if record is not None and not item.is_residual:
-                item.marks = self._marks(record)
+            if not item.is_residual:
+                item.marks = self.findings.marks_of(item.picture.path)
         if len(items) > active and items[active].is_residual:
             active += 1
         self.parts.viewer.show_items(items, active)
@@ -207,7 +198,7 @@ class MainWindow(QMainWindow):
         self.parts.info.show_picture(None if item is None else item.picture)
         self._draw_profile()
         if item is not None:
-            self._show_measurement(item.picture.path)
+            self.findings.tell_active()
             if not item.is_residual:
                 self.parts.label.show_picture(item.picture, item.rendering)
 
@@ -273,124 +264,10 @@ class MainWindow(QMainWindow):
         self.parts.views.setCurrentWidget(self.parts.images)
         self.parts.browser.select(path)
 
-    def _take_measured(self, _: Any, record: Record) -> None:
-        path = record.sources[0]
-        viewer = self.parts.viewer
-        for item in viewer.items:
-            if item.picture.path == path and not item.is_residual:
-                viewer.set_marks(item, self._marks(record))
-        if viewer.active is not None and viewer.active.picture.path == path:
-            self._show_measurement(path)
-            self.parts.show_results(self.parts.table)
-
-    def _take_told(self, _: Any, record: Record) -> None:
-        if record.operation == "audit":
-            self.report = record.folder / "report.html"
-            return
-        if record.operation == "compare":
-            self._metrics = metrics_of(record.summary, [path.name for path in record.sources])
-            self._metric_images = {path.name: path for path in record.sources}
-            self._table_records = [record]
-            self.parts.plot.show_metrics(self._metrics)
-            self._plotted = self._metrics
-            worst = self._metrics.worst_by_image()
-            self.library.set_metrics(
-                {path: worst[name] for name, path in self._metric_images.items() if name in worst}
-            )
-            self.parts.table.show_table(
-                "Metrics by compare; click a row to see it",
-                self._metrics.rows,
-                columns=self._metrics.columns,
-                can_save=False,
-                sort_by=self._metrics.headline,
-                descending=self._metrics.worst_is_high,
-            )
-        else:
-            rows = [{"figure": k, "value": str(v)} for k, v in record.summary.items()]
-            self._metrics, self._table_records = None, [record]
-            title = f"{record.words.capitalize()} of {record.sources[0].name}"
-            self.parts.table.show_table(title, rows, can_save=False)
-        self.parts.show_results(self.parts.table)
-        if "report.html" in record.files:
-            self.report = record.folder / "report.html"
-
     def _end(self, job: Any) -> None:
         if job.state == "done":
             failed = f", {job.failed} failed" if job.failed else ""
             self.statusBar().showMessage(f"{job.words}: {job.done} of {job.total}{failed}", 8000)
-
-    # -- measurements ---------------------------------------------------------------------
-    def _marks(self, record: Record) -> Marks:
-        kind = record.operation.removeprefix(PREFIX)
-        outlines = read_outlines(record.folder / "outlines.json")
-        return Marks(outlines, row_of(kind, outlines, read_rows(record.folder / f"{kind}.csv")))
-
-    def _show_measurement(self, path: Path) -> None:
-        record = self.work.measurements.get(path)
-        if record is None:
-            return
-        self._metrics, self._table_records = None, [record]
-        kind = record.operation.removeprefix(PREFIX)
-        rows = read_rows(record.folder / f"{kind}.csv")
-        item = self.parts.viewer.active
-        marks = None if item is None else item.marks
-        self.parts.table.show_table(
-            _title(record, path), rows, kinds=() if marks is None else marks.kinds
-        )
-
-    def table_records(self) -> list[Record]:
-        """Return the measurements whose tables are saved: of all selected images, of one kind."""
-        if not self._table_records:
-            return []
-        kind = self._table_records[0].operation
-        several = [self.work.measurements.get(path) for path in self.targets]
-        records = [record for record in several if record is not None and record.operation == kind]
-        return records if len(records) > 1 else self._table_records
-
-    def _take_row(self, row: int) -> None:
-        viewer = self.parts.viewer
-        if self._metrics is not None:
-            self._show_row(self._metrics.rows[row])
-        elif viewer.active is not None and viewer.active.marks is not None:
-            viewer.light(frozenset(viewer.active.marks.of_row(row)), look=True)
-
-    def _take_point(self, row: int) -> None:
-        if self._plotted is not None:
-            self._show_row(self._plotted.rows[row])
-
-    def _show_row(self, told: Mapping[str, str]) -> None:
-        """Show the image, restored by the method, that a row of metrics is about."""
-        path = self._metric_images.get(told["image"])
-        if path is not None:
-            self.parts.compare.choose_a(told["method"])
-            self.parts.browser.select(path)
-
-    def _hover(self, index: int | None) -> None:
-        item = self.parts.viewer.active
-        if index is None or item is None or item.marks is None:
-            self.parts.hover.setText("")
-            return
-        self.parts.hover.setText(self._words_of(item.marks, index))
-
-    def _pick(self, index: int | None) -> None:
-        item = self.parts.viewer.active
-        if index is None or item is None or item.marks is None:
-            return
-        row = item.marks.rows[index]
-        if row is not None:
-            self.parts.show_results(self.parts.table)
-            self.parts.table.mark_row(row)
-
-    def _words_of(self, marks: Marks, index: int) -> str:
-        """Say number, size and uncertainty of what is under the mouse."""
-        outline, row = marks.outlines[index], marks.rows[index]
-        rows = self.parts.table.model.rows
-        if row is None or row >= len(rows):
-            return outline.label or outline.kind
-        return object_words(rows[row])
-
-    def _tell_cursor(self) -> None:
-        self.parts.tell_cursor()
 
     # -- manners --------------------------------------------------------------------------
     def say(self, text: str, kind: str = "error") -> None:
@@ -405,9 +282,7 @@ class MainWindow(QMainWindow):
         parts.browser.chosen.connect(self._choose)
         parts.browser.save_wanted.connect(self.commands.save_entry)
         parts.viewer.active_changed.connect(self._tell_active)
-        parts.viewer.hovered.connect(self._hover)
-        parts.viewer.picked.connect(self._pick)
-        parts.viewer.state.cursor_moved.connect(self._tell_cursor)
+        parts.viewer.state.cursor_moved.connect(parts.tell_cursor)
         parts.viewer.state.marked.connect(self._draw_profile)
         parts.contrast.levels_changed.connect(lambda b, w: parts.viewer.set_levels((b, w)))
         parts.frame.valueChanged.connect(self._take_frame)
@@ -416,8 +291,6 @@ class MainWindow(QMainWindow):
         parts.compare.changed.connect(self.compose)
         parts.compare.mode_changed.connect(parts.viewer.set_mode)
         parts.compare.metrics_wanted.connect(self.run_metrics)
-        parts.table.row_chosen.connect(self._take_row)
-        parts.plot.row_chosen.connect(self._take_point)
         parts.table.hidden_changed.connect(parts.viewer.hide_kinds)
         parts.table.save_wanted.connect(self.commands.save_table)
         parts.label.said.connect(self.say)
@@ -427,8 +300,6 @@ class MainWindow(QMainWindow):
         self.composer.composed.connect(self._take_composed)
         self.composer.failed.connect(self.say)
         work.made.connect(self._take_made)
-        work.measured.connect(self._take_measured)
-        work.told.connect(self._take_told)
         work.failed.connect(self.say)
         work.ended.connect(self._end)
 
@@ -477,33 +348,3 @@ class MainWindow(QMainWindow):
         self.reader.close()
         self._scratch.cleanup()
         super().closeEvent(event)
-
-
-def object_words(row: Mapping[str, str]) -> str:
-    """Say what a row of a table is about: its number, size and uncertainty."""
-    names = list(row)
-    key = next((name for name in names if name != "file"), "")
-    words = [f"{key} {row[key]}"]
-    for name in names:
-        start, _, unit = name.rpartition("_")
-        sd = f"{start}_sd_{unit}"
-        if unit in ("nm", "px") and sd in row and start not in ("x", "y") and row[name]:
-            value, spread = float(row[name]), float(row[sd] or "nan")
-            words.append(f"{start.replace('_', ' ')} {value:.2f} ± {spread:.2g} {unit}")
-        if len(words) == 3:
-            break
-    return ", ".join(words)
-
-
-def _title(record: Record, path: Path) -> str:
-    kind = record.operation.removeprefix(PREFIX)
-    summary = record.summary
-    words = f"{kind.capitalize()} of {path.name}"
-    for unit in ("nm", "px"):
-        for name in (f"mean_cd_{unit}", f"cd_{unit}", f"mean_diameter_{unit}"):
-            if isinstance(summary.get(name), (int, float)):
-                sd = summary.get(f"{name.removesuffix(unit)}sd_{unit}")
-                spread = f" ± {sd:.2g}" if isinstance(sd, (int, float)) else ""
-                label = name.removesuffix(f"_{unit}").replace("_", " ").replace("cd", "CD")
-                return f"{words}: {label} {summary[name]:.2f}{spread} {unit}"
-    return words
