@@ -120,7 +120,7 @@ class Settings(BaseSettings):
     ] = None
     watch: Annotated[
         tuple[WatchedFolder, ...],
-        Field(description="Hot folders, whose images are uploaded and run; see below."),
+        Field(description="Hot folders of the server, each a table [[watch]]."),
     ] = ()
     max_images_per_job: Annotated[int, Field(ge=1, description="Most images of one job.")] = 10_000
     wrong_tokens_per_minute: Annotated[
