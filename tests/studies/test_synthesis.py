@@ -69,3 +69,15 @@ def test_the_study_of_memory_runs(tmp_path: Path) -> None:
     sums = rows[0]["auroc"]["overtrained"] + rows[1]["auroc"]["stopped"]
     assert sums == pytest.approx(1)
     assert "AUROC" in (tmp_path / "ddpm-memory" / "table.md").read_text()
+
+
+def test_the_study_of_transfer_compares_with_fifteen_from_scratch(tmp_path: Path) -> None:
+    study = find_study("ddpm-transfer")
+    rows = study.run(SCALES["smoke"], tmp_path, seeds=1, progress=lambda _: None)["rows"]
+    assert len(rows) == 4
+    assert all(row["steps"] == [10, 20, 30] for row in rows)
+    # What was learned of process A helps from the first steps on.
+    assert rows[2]["loss"][0] < rows[1]["loss"][0]
+    table = (tmp_path / "ddpm-transfer" / "table.md").read_text()
+    assert "15 images, from scratch" in table
+    assert "100 %" in table

@@ -15,6 +15,7 @@ from everhart.studies.segment_magnification import MagnificationStudy
 from everhart.studies.study import AnyStudy
 from everhart.studies.synthesis import RECIPE_STUDIES, FewImagesStudy
 from everhart.studies.synthesis_memory import MemoryStudy
+from everhart.studies.synthesis_transfer import TransferStudy
 
 __all__ = ["STUDIES", "find_study"]
 
@@ -26,6 +27,7 @@ _ALL: tuple[AnyStudy, ...] = (
     FewImagesStudy(),
     *RECIPE_STUDIES,
     MemoryStudy(),
+    TransferStudy(),
     PretrainingStudy(),
     FeatureStudy(),
     MagnificationStudy(),

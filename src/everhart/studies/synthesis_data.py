@@ -25,6 +25,14 @@ _NOMINAL_NM: Final = {
     "high_k_nm": 2.2,
     "metal_nm": 6.0,
 }
+_OTHER_PROCESS: Final = {
+    **_NOMINAL_NM,
+    "fin_width_nm": 10.0,
+    "fin_height_nm": 13.0,
+    "metal_nm": 4.0,
+}
+"""Wider and lower fins under less metal."""
+
 _SCATTER: Final = 0.05
 """Standard deviation of each dimension, as a part of it: that of a process under control."""
 
@@ -32,7 +40,9 @@ _SPECK: Final = 0.1
 """Dark parts smaller than this share of the layer are noise."""
 
 
-def stack_images(folder: Path, count: int, size_px: int, seed: int, *, first: int = 0) -> Path:
+def stack_images(
+    folder: Path, count: int, size_px: int, seed: int, *, first: int = 0, other: bool = False
+) -> Path:
     """Write simulated images of gate stacks, one exposure each, no two dimensions alike.
 
     Parameters
@@ -47,6 +57,8 @@ def stack_images(folder: Path, count: int, size_px: int, seed: int, *, first: in
         Seed of the set.
     first
         Number of the first image: image n is the same in every set of this seed.
+    other
+        Whether they are of the other process.
 
     Returns
     -------
@@ -59,17 +71,19 @@ def stack_images(folder: Path, count: int, size_px: int, seed: int, *, first: in
         path = folder / f"stack_{number:04d}.tif"
         if path.is_file():
             continue
-        scene, rng = stack_scene(number, size_px, seed)
+        scene, rng = stack_scene(number, size_px, seed, other=other)
         write(camera.expose(scene, rng, 1), path, overwrite=False)
     return folder
 
 
-def stack_scene(number: int, size_px: int, seed: int) -> tuple[Scene, np.random.Generator]:
+def stack_scene(
+    number: int, size_px: int, seed: int, *, other: bool = False
+) -> tuple[Scene, np.random.Generator]:
     """Return the scene of an image of :func:`stack_images`, and the generator that exposes it."""
     rng = np.random.default_rng([seed, number])
     sizes: dict[str, Any] = {
         name: float(nm * np.exp(_SCATTER * np.clip(rng.standard_normal(), -2, 2)))
-        for name, nm in _NOMINAL_NM.items()
+        for name, nm in (_OTHER_PROCESS if other else _NOMINAL_NM).items()
     }
     return simulate("stack", shape=(size_px, size_px), rng=rng, **sizes), rng
 
