@@ -86,7 +86,7 @@ def draw(folder: Path, output: Path, generator: Path | None) -> None:
             if time.monotonic() > end:
                 raise TimeoutError(parts.messages.text)
             QTest.qWait(20)
-        QTest.qWait(400)  # thumbnails
+        QTest.qWait(400)
 
     def keep(name: str) -> None:
         QTest.qWait(150)
@@ -100,6 +100,7 @@ def draw(folder: Path, output: Path, generator: Path | None) -> None:
     wait(lambda: captions() == ["lines_01.tif"])
     parts.browser.select(lot / "wafer_01.tif")
     wait(lambda: captions() == ["wafer_01.tif"])
+    wait(lambda: len(window.library._icons) == window.library.rowCount())  # thumbnails
     parts.viewer.state.mark("ruler", (QPointF(200, 150), QPointF(320, 190)))
     parts.tools.setCurrentWidget(parts.info)
     keep("look")

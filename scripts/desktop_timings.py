@@ -3,7 +3,7 @@
     python scripts/desktop_timings.py [--screen offscreen]
 
 Frames are drawn by the processor, as Qt does without a screen. CPU time is that of this process
-and, for the first picture, of the child that decodes it.
+and of the children that decode.
 """
 
 from __future__ import annotations
@@ -26,6 +26,15 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with tempfile.TemporaryDirectory() as folder:
         measure(Path(folder))
+
+
+def cpu_s() -> float:
+    """Return the CPU time of this process and its children, in s."""
+    import psutil
+
+    me = psutil.Process()
+    times = [p.cpu_times() for p in (me, *me.children())]
+    return sum(t.user + t.system for t in times)
 
 
 def measure(folder: Path) -> None:
@@ -76,13 +85,13 @@ def measure(folder: Path) -> None:
     print("3072 x 2048, 16 bit: click to picture, s (asked: at most 0.5)")
     for number in range(1, 5):
         index = window.parts.browser.shown.index_of(images / f"large_{number}.tif")
-        cpu = time.process_time()
+        cpu = cpu_s()
         started = time.perf_counter()
         window.parts.browser.list.setCurrentIndex(index)
         wait(lambda number=number: shown() == f"large_{number}.tif")
         window.parts.viewer.active_pane.repaint()
         wall = time.perf_counter() - started
-        print(f"  {wall:.3f} wall, {time.process_time() - cpu:.3f} CPU of the window")
+        print(f"  {wall:.3f} wall, {cpu_s() - cpu:.3f} CPU")
 
     pane = window.parts.viewer.active_pane
     for name, step in (
@@ -103,24 +112,26 @@ def measure(folder: Path) -> None:
         )
         print(f"{name}, ms a frame of 120 (asked: none over 50): {told}")
 
-    cpu, started = time.process_time(), time.perf_counter()
+    cpu, started = cpu_s(), time.perf_counter()
     window.open_paths([many])
     wait(lambda: window.library.rowCount() == 1000 and shown() == "0000.tif")
     print(
         f"1,000 images: {time.perf_counter() - started:.3f} s to the first picture, "
-        f"{time.process_time() - cpu:.3f} s CPU of the window"
+        f"{cpu_s() - cpu:.3f} s CPU"
     )
     bar = window.parts.browser.list.verticalScrollBar()
-    walls = []
+    walls, cpus = [], []
     for k in range(100):
-        started = time.perf_counter()
+        cpu, started = time.process_time(), time.perf_counter()
         bar.setValue(bar.maximum() * k // 99)
         window.parts.browser.list.viewport().repaint()
         app.processEvents()
         walls.append(time.perf_counter() - started)
+        cpus.append(time.process_time() - cpu)
     print(
-        f"scrolling through them, ms a frame: median {1e3 * np.median(walls):.1f}, "
-        f"worst {1e3 * max(walls):.1f}"
+        f"scrolling through them, ms a frame: wall median {1e3 * np.median(walls):.1f}, "
+        f"worst {1e3 * max(walls):.1f}  CPU median {1e3 * np.median(cpus):.1f}, "
+        f"worst {1e3 * max(cpus):.1f}"
     )
     window.close()
 

@@ -23,7 +23,8 @@ from everhart import io
 from everhart.cli import main
 from everhart.desktop.form import SchemaForm
 from everhart.desktop.marks import Marks, row_of
-from everhart.desktop.saving import free_name
+from everhart.desktop.results import Record
+from everhart.desktop.saving import free_name, save_tables
 from everhart.desktop.table import SortedTable, TableModel
 from everhart.desktop.window import MainWindow
 from everhart.errors import UsageError
@@ -220,6 +221,41 @@ def test_results_are_there_after_a_restart(make_window, folder: Path, until):
     second.parts.browser.select(made.path)
     until(lambda: len(second.parts.viewer.items) == 2 and second.parts.viewer.active.marks)
     assert "median" in second.parts.info.text.toPlainText()  # the history
+
+
+def test_results_go_to_the_trash_and_images_do_not(
+    shown: MainWindow, folder: Path, until, monkeypatch: pytest.MonkeyPatch
+):
+    trashed: list[str] = []
+    monkeypatch.setattr(
+        "everhart.desktop.commands.QFile.moveToTrash", lambda name: not trashed.append(name)
+    )
+    shown.run("denoise", {"method": "median"})
+    until(lambda: len(shown.parts.viewer.items) == 2)
+    (made,) = shown.library.results_of(folder / "wafer_2.tif")
+    shown.actions_by_name["trash"].trigger()
+    assert trashed == [str(made.record.folder)]
+    until(lambda: len(shown.parts.viewer.items) == 1)
+    shown.actions_by_name["trash"].trigger()
+    assert "No result is selected" in shown.parts.messages.text
+    assert len(trashed) == 1
+
+
+def test_tables_of_several_images_are_joined(tmp_path: Path):
+    records = []
+    for number, text in enumerate(("file,hole,cd_nm\na.tif,1,20.5\n", "file,hole\nb.tif,1\n")):
+        made = tmp_path / str(number)
+        made.mkdir()
+        (made / "holes.csv").write_text(text)
+        (made / "holes_lattice.csv").write_text(f"file\n{number}\n")
+        files = ("holes.csv", "holes_lattice.csv", "outlines.json")
+        records.append(Record(made, (), "measure-holes", {}, "", files))
+    first, second = save_tables(records, tmp_path / "lot.csv", overwrite=False)
+    assert first.read_text() == "file,hole,cd_nm\na.tif,1,20.5\nb.tif,1,\n"
+    assert (second.name, second.read_text()) == ("lot_lattice.csv", "file\n0\n1\n")
+    with pytest.raises(UsageError, match="exists"):
+        save_tables(records, tmp_path / "lot.csv", overwrite=False)
+    assert free_name(tmp_path / "lot.csv", records).name == "lot-2.csv"
 
 
 def test_numbers_are_sorted_as_numbers():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QBuffer, QIODevice, QStandardPaths, QUrl
+from PySide6.QtCore import QBuffer, QFile, QIODevice, QStandardPaths, QUrl
 from PySide6.QtGui import QDesktopServices, QKeySequence
 from PySide6.QtWidgets import (
     QDialog,
@@ -94,6 +94,8 @@ class Commands:
             ActionSpec("report", file, "Open &report", self.open_report, "Ctrl+R",
                        "Open the report of compare in the browser"),
             ActionSpec("save_report", file, "Save r&eport as…", self.save_report),
+            ActionSpec("trash", file, "Move result to the &trash", self.trash, key.Delete,
+                       "Move the selected results to the trash; images that were opened stay"),
             ActionSpec("", file, "", self.open),
             ActionSpec("quit", file, "&Quit", self.window.close, key.Quit),
             ActionSpec("denoise", run, "&Denoise", lambda: self.window.run("denoise"), "Ctrl+D",
@@ -282,6 +284,19 @@ class Commands:
             self.window.say(sentence(error))
             return
         self.window.say(f"Saved: {name}", "done")
+
+    def trash(self) -> None:
+        """Move the selected results to the trash."""
+        entries = [e for e in self.window.parts.browser.selected if e.record is not None]
+        if not entries:
+            self.window.say("No result is selected: images that were opened are not deleted here.")
+            return
+        for entry in entries:
+            if entry.record is None or not QFile.moveToTrash(str(entry.record.folder)):
+                self.window.say(f"{entry.path.parent} cannot be moved to the trash.")
+                continue
+            self.window.library.remove(entry.path)
+        self.window.parts.browser.select(self._origin(entries[0].family))
 
     def open_report(self) -> None:
         """Open the report of the last comparison in the browser."""

@@ -80,6 +80,9 @@ class Findings(QObject):
         if viewer.active is not None and viewer.active.picture.path == path:
             self._show_measurement(path)
             self.parts.show_results(self.parts.table)
+        warning = record.summary.get("warning")
+        if warning:
+            self.window.say(f"{path.name}: {warning}", "warning")
 
     def _show_measurement(self, path: Path) -> None:
         record = self.window.work.measurements.get(path)

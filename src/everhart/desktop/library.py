@@ -120,6 +120,10 @@ class Library(QAbstractListModel):
         self._rows[entry.path] = row
         self.endInsertRows()
 
+    def remove(self, path: Path) -> None:
+        """Take an image out of the list."""
+        self.replace([entry for entry in self._entries if entry.path != path])
+
     def set_thumbnail(self, path: Path, picture: QPixmap) -> None:
         """Show a thumbnail."""
         self._icons[path] = QIcon(picture)

@@ -29,6 +29,7 @@ class MetricsPlot(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.plot: Any = pg.PlotWidget()
+        self.plot.getAxis("left").enableAutoSIPrefix(False)
         self.plot.showGrid(x=False, y=True, alpha=0.2)
         self.plot.setAccessibleName("Metrics of all images")
         layout = QVBoxLayout(self)
@@ -43,7 +44,8 @@ class MetricsPlot(QWidget):
             self.plot.setTitle("Run Metrics (Ctrl+M) to plot them.", size="9pt")
             return
         images = list(dict.fromkeys(row["image"] for row in metrics.rows))
-        methods = list(dict.fromkeys(row["method"] for row in metrics.rows))
+        having = [row for row in metrics.rows if row.get(metrics.headline)]
+        methods = list(dict.fromkeys(row["method"] for row in having))
         for number, method in enumerate(methods):
             rows = [
                 (index, row)
@@ -64,6 +66,7 @@ class MetricsPlot(QWidget):
             self.plot.addItem(points)
         ticks = list(enumerate(images)) if len(images) <= 12 else []
         self.plot.getAxis("bottom").setTicks([ticks])
+        self.plot.setXRange(-0.5, len(images) - 0.5, padding=0)
         self.plot.setLabel("left", metrics.headline.replace("_", " "))
         self.plot.setTitle(coloured_names(methods), size="9pt")
 

@@ -43,13 +43,15 @@ class FileLine(QWidget):
     ----------
     words
         What the file is.
+    is_folder
+        Whether it is a folder.
     """
 
     changed = Signal()
 
-    def __init__(self, words: str) -> None:
+    def __init__(self, words: str, *, is_folder: bool = False) -> None:
         super().__init__()
-        self._words = words
+        self._words, self._is_folder = words, is_folder
         self.line = QLineEdit(placeholderText="none")
         self.line.setClearButtonEnabled(True)
         self.line.setAccessibleName(words)
@@ -71,7 +73,11 @@ class FileLine(QWidget):
         return Path(text) if text else None
 
     def _browse(self) -> None:
-        name, _ = QFileDialog.getOpenFileName(self, f"Choose {self._words}")
+        title = f"Choose {self._words}"
+        if self._is_folder:
+            name = QFileDialog.getExistingDirectory(self, title)
+        else:
+            name, _ = QFileDialog.getOpenFileName(self, title)
         if name:
             self.line.setText(name)
 

@@ -33,7 +33,7 @@ from everhart.desktop.work import Work
 
 __all__ = ["SynthesizeView"]
 
-_GRID_PX = 150
+_GRID_PX = 118
 _MARK = Qt.ItemDataRole.UserRole
 
 
@@ -64,7 +64,7 @@ class SynthesizeView(QWidget):
         """How many thumbnails are being made."""
         self._blank = empty_icon("")
         self.model = FileLine("generator, a .safetensors file")
-        self.real = FileLine("folder of real images")
+        self.real = FileLine("folder of real images", is_folder=True)
         self.label = QLineEdit(placeholderText="none")
         self.count = QSpinBox(minimum=1, maximum=1000, value=8)
         self.seed = QSpinBox(minimum=0, maximum=2**31 - 1)
