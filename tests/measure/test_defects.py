@@ -168,6 +168,7 @@ def test_border_is_no_noisier_than_the_middle():
     [
         ("noise", "No period was found"),
         ("row noise", "No period was found"),
+        ("strong row noise", "offsets of single rows|enough of it"),
         ("flat", "No period was found"),
         ("step", "No period was found"),
         ("one line", "repeats"),
@@ -182,6 +183,7 @@ def test_refusals(name: str, reason: str):
     image = {
         "noise": noise + 0.6 * np.roll(noise, 1, axis=1),
         "row noise": noise + rng.normal(size=(256, 1)),
+        "strong row noise": 0.3 * noise + np.random.default_rng(4).normal(size=(256, 1)),
         "flat": np.full((128, 128), 7.0),
         "step": noise + 20 * (x > 130),
         "one line": noise + 20 * np.exp(-(((x - 120) / 12) ** 2)),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter1d
 
 from everhart.errors import EverhartError, UsageError
 from everhart.measure._along import autocovariance, statistics_along
@@ -240,3 +241,13 @@ def test_autocovariance_of_gaps_is_that_of_the_pairs_that_are_there() -> None:
     assert autocovariance(values, 1)[1] == pytest.approx(
         (centred[0] * centred[1] + centred[3] * centred[4]) / 2
     )
+
+
+def test_what_offsets_of_rows_may_be_is_warned_of() -> None:
+    rng = np.random.default_rng(0)
+    offsets = gaussian_filter1d(rng.normal(0, 150, 300), 8)
+    rows = 100 + offsets[:, None] + rng.normal(0, 5, (300, 200))
+    assert "offsets of rows" in layers(rows, unit="px").summary["warning"]
+    y, x = np.mgrid[:200, :300]
+    film = 100.0 + 50 * (np.abs(y - 0.02 * x - 90.0) < 20) + rng.normal(0, 5, y.shape)
+    assert layers(film, unit="px").summary["warning"] is None

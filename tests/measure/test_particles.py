@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from everhart.errors import EverhartError, UsageError
-from everhart.measure._segmentation import separate
+from everhart.measure._separation import separate
 from everhart.measure._shape import shape_of
 from everhart.measure.distribution import draw_size_distribution, size_distribution
 from everhart.measure.particles import particles

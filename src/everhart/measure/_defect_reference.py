@@ -21,6 +21,8 @@ Image = NDArray[np.float32]
 
 _FEWEST_PERIODS = 4.0
 _FEWEST_CELLS = 16.0
+_SEEN = 0.25  # of a row
+_EXPLAINED = 0.5  # offsets of rows alone reach 0.4
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,9 +94,38 @@ def against_period(image: Image) -> Expected:
             f"The period that was found ({period.shortest_px:.1f} px) fits {100 * part:.0f} % of "
             "the image: there is no regular pattern in enough of it; give --reference, or crop it."
         )
+    explained = _explained(image, folded)
+    if explained < _EXPLAINED:
+        raise EverhartError(
+            f"The lines that were found repeat with {period.shortest_px:.1f} px and explain "
+            f"{100 * explained:.0f} % of how rows or columns differ: that is what offsets of "
+            "single rows look like, and no pattern; give --reference, or an image of lines."
+        )
     return Expected(
         folded.reference, folded.inside, folded.classes, folded, folded.period.shortest_px
     )
+
+
+def _explained(image: Image, folded: Folded) -> float:
+    """Return the part of the variance of rows (or columns) that the period has.
+
+    1 where no offsets of rows can be taken for the pattern: arrays, and tilted lines.
+    """
+    vectors = folded.period.vectors
+    across = int(np.argmax(np.abs(vectors[0])))
+    tilt = abs(float(vectors[0][1 - across] / vectors[0][across]))
+    period = float(np.hypot(*vectors[0]))
+    if len(vectors) == 2 or tilt * image.shape[1 - across] > period / 4:
+        return 1.0
+    there = folded.inside.sum(axis=1 - across)
+    used = there > _SEEN * image.shape[1 - across]
+    seen, repeated = (
+        ((values * folded.inside).sum(axis=1 - across) / np.maximum(there, 1))[used]
+        for values in (image, folded.reference)
+    )
+    if used.sum() < 3 or seen.std() == 0 or repeated.std() == 0:
+        return 0.0
+    return float(np.corrcoef(seen, repeated)[0, 1] ** 2)
 
 
 def against_image(image: Image, reference: Float) -> Expected:

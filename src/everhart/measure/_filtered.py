@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["blurred", "enlarged", "shrunk"]
+__all__ = ["blurred", "enlarged", "shrunk", "smoothed"]
 
 Image = NDArray[np.float32]
 
@@ -30,3 +30,8 @@ def blurred(image: Image, sigma: float, *, mirrored: bool = True) -> Image:
     border = cv2.BORDER_REFLECT if mirrored else cv2.BORDER_CONSTANT
     filtered = cv2.GaussianBlur(image, (0, 0), sigma, borderType=border)
     return np.asarray(filtered, np.float32)
+
+
+def smoothed(image: Image, sigma: float) -> Image:
+    """Filter with a Gaussian; the image goes on as its mirror image about its border pixels."""
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.float32)

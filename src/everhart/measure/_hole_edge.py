@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from everhart.errors import EverhartError
-from everhart.measure._hole_fit import Template
+from everhart.measure._hole_template import Template
 from everhart.measure.edges import fit_edge_profile
 
 __all__ = ["CONVENTIONS", "EdgePlace", "locate_edge"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from everhart.measure._hole_fit import HoleFit, even_angles
+from everhart.measure._hole_band import HoleFit, even_angles
 from everhart.measure.units import Unit
 
 __all__ = ["Shape", "shape_of"]

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from everhart.measure._contour import Contours, radius_at
-from everhart.measure._hole_fit import HoleFit, even_angles, harmonic_basis
+from everhart.measure._hole_band import HoleFit, even_angles, harmonic_basis
 from everhart.measure.edges import STEP_PX, sample_rays, steepest
 
 __all__ = ["first_contours", "longest_reach"]

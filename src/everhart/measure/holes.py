@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from everhart._callable_room import make_callable
 from everhart.errors import EverhartError, UsageError, unknown_name
 from everhart.measure._denoised import withhold_if_denoised
+from everhart.measure._hole_band import HoleFit, even_angles
 from everhart.measure._hole_edge import CONVENTIONS, locate_edge
-from everhart.measure._hole_fit import HoleFit, even_angles, fit_holes
+from everhart.measure._hole_fit import fit_holes
 from everhart.measure._hole_shape import Shape, shape_of
 from everhart.measure._hole_start import first_contours, longest_reach
 from everhart.measure._hole_summary import summarise

@@ -30,6 +30,8 @@ _LABELS = 200
 _WHITE = 0.3  # saturated pixels, as of lines; a black vacuum may take more
 _FAINTEST = 0.05  # step of an interface, of the largest
 _STRONG = 0.3  # likewise; an interface is not merely left out for its gaps
+_THINNEST = 1.0  # rows
+_ALONG_ROWS, _SMOOTH = 1.0, 0.7  # rows: slope over the image, median roughness
 _CURVED = 0.5  # of the layers' own spacing
 _WEAKEST = 0.25  # step of an interface where it is weakest, of its own median
 
@@ -269,7 +271,7 @@ def _measurement(found: _Interfaces, size: Unit, vertical: bool, convention: str
         for course, factor in zip(courses, factors, strict=True)
     ]
     thick = np.diff(straight, axis=0) * across
-    rows = []
+    rows: list[dict[str, Any]] = []
     for i, local in enumerate(thick):
         if np.isfinite(local).sum() < 24:
             continue
@@ -296,6 +298,12 @@ def _measurement(found: _Interfaces, size: Unit, vertical: bool, convention: str
             "No layer is in the image along 24 columns: give a cross-section of less tilt, or one "
             "that shows more of the layers."
         )
+    least = min(row[f"thickness_{name}"] for row in rows)
+    if least < _THINNEST * across:
+        raise EverhartError(
+            f"A layer of {least / across:.1f} pixels was found: interfaces cross, or are closer "
+            "than they can be told apart; give a cross-section with smaller pixels, or less noise."
+        )
     tilt = float(np.degrees(np.arctan(slope * size.y / size.x)))
     summary: dict[str, Any] = {
         "layers": len(rows),
@@ -305,7 +313,15 @@ def _measurement(found: _Interfaces, size: Unit, vertical: bool, convention: str
         "tilt_sd_deg": _tilt_sd(interfaces, x.size, along, cosine),
         "edge_convention": convention,
         "roughness": "standard deviation about a straight line, noise taken out",
+        "warning": None,
     }
+    roughest = float(np.median([stats.sigma for stats in interfaces])) / across
+    from_image = bool(found.details[0])
+    if from_image and not vertical and abs(slope) * x.size < _ALONG_ROWS and roughest < _SMOOTH:
+        summary["warning"] = (
+            "The interfaces follow the rows of the image, and offsets of rows that last several "
+            "rows look the same: turn the specimen or the scan by a degree to tell them apart."
+        )
     table = _interface_table(found, straight, interfaces, size, across, along)
     return Measurement(
         "layers",
@@ -356,7 +372,7 @@ def _interface_table(
     import pandas as pd
 
     name = size.name
-    rows = []
+    rows: list[dict[str, Any]] = []
     for i, stats in enumerate(interfaces):
         detail = found.details[i]
         rows.append(

@@ -41,7 +41,7 @@ def separated(
     """
     if rims:
         return _without_small(_from_rims(classes), smallest_px)
-    from everhart.measure._segmentation import separate
+    from everhart.measure._separation import separate
 
     out = np.zeros(classes.shape, np.int32)
     for number in np.unique(classes[classes > 0]):
