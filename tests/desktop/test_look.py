@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -207,3 +208,17 @@ def test_worst_first_and_results_after_their_source():
     shown = SortedLibrary(library)
     shown.sort_by("metric")
     assert [shown.entry_at(shown.index(i, 0)).path for i in range(2)] == [b, a]
+
+
+def test_a_file_in_two_parts_has_a_thumbnail_and_is_run(
+    window: MainWindow, shared_data: Path, tmp_path: Path, until
+):
+    """The pixels of EMI are in a SER file beside it."""
+    for name in ("128x128-TEM_search.emi", "128x128-TEM_search_1.ser"):
+        shutil.copy(shared_data / "formats" / "tia" / name, tmp_path / name)
+    path = tmp_path / "128x128-TEM_search.emi"
+    assert window.reader.thumbnail(path, 64).shape == (64, 64)
+    window.open_paths([path])
+    until(lambda: window.parts.viewer.items)
+    window.run("denoise", {"method": "median"})
+    until(lambda: len(window.parts.viewer.items) == 2)

@@ -212,7 +212,7 @@ def test_results_are_there_after_a_restart(make_window, folder: Path, until):
     first.run("denoise", {"method": "median"})
     until(lambda: len(first.parts.viewer.items) == 2)
     first.run("measure-holes", {"unit": "px"})
-    until(lambda: first.parts.viewer.active.marks)
+    until(lambda: first.parts.viewer.active.marks and not first.work.queue.active)
     first.close()
     second = make_window()
     second.reopen()

@@ -125,6 +125,9 @@ def named(files: Sequence[tuple[str, str]]) -> Iterator[list[Path]]:
     with TemporaryDirectory(prefix="everhart-", ignore_cleanup_errors=True) as folder:
         paths = []
         for number, (path, name) in enumerate(files):
+            if Path(path).name == file_name(name):  # where it is, with the files that belong to it
+                paths.append(Path(path))
+                continue
             own = Path(folder) / str(number)
             own.mkdir()
             paths.append(own / file_name(name))
