@@ -15,8 +15,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from PySide6.QtWidgets import QWidget
 
 SIZE = (1280, 800)
 
@@ -90,8 +94,7 @@ def draw(folder: Path, output: Path, generator: Path | None) -> None:
 
     def keep(name: str) -> None:
         QTest.qWait(150)
-        window.grab().save(str(output / f"desktop-{name}.png"))
-        print(output / f"desktop-{name}.png")
+        keep_widget(window, output / f"desktop-{name}.png")
 
     def captions() -> list[str]:
         return [item.caption for item in parts.viewer.items]
@@ -187,12 +190,12 @@ def draw(folder: Path, output: Path, generator: Path | None) -> None:
     dialog.url.setText("https://everhart.example")
     dialog.token.setText("not a real token")
     QTest.qWait(100)
-    keep_dialog(dialog, output / "desktop-sign-in.png")
+    keep_widget(dialog, output / "desktop-sign-in.png")
     dialog.reject()
     window.commands.show_keys()
     QTest.qWait(100)
     keys = next(d for d in window.findChildren(QDialog) if d.windowTitle() == "Keys")
-    keep_dialog(keys, output / "desktop-keys.png")
+    keep_widget(keys, output / "desktop-keys.png")
     keys.close()
     window.actions_by_name["dark"].setChecked(True)
     parts.tools.setCurrentWidget(parts.compare)
@@ -205,9 +208,14 @@ def draw(folder: Path, output: Path, generator: Path | None) -> None:
     window.close()
 
 
-def keep_dialog(dialog: object, path: Path) -> None:
-    """Keep a picture of a dialog."""
-    dialog.grab().save(str(path))  # type: ignore[attr-defined]
+def keep_widget(widget: QWidget, path: Path) -> None:
+    """Keep a picture of a widget; 256 colours are enough, and half of the bytes."""
+    from PIL import Image
+
+    widget.grab().save(str(path))
+    with Image.open(path) as picture:
+        small = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    small.save(path, optimize=True)
     print(path)
 
 
