@@ -51,9 +51,13 @@ def seam_ratios(image: Image, grid: TileGrid, shift: float) -> tuple[float, floa
 
 
 def pitches(image: eh.Micrograph) -> list[float]:
-    """Return the pitch of the whole and of its upper, middle and lower thirds."""
-    third = image.shape[0] // 3
-    parts = [image.pixels, *(image.pixels[n * third : (n + 1) * third] for n in range(3))]
+    """Return the pitch of the whole, of its thirds from the top down, and from left to right."""
+    down, across = (n // 3 for n in image.shape)
+    parts = [
+        image.pixels,
+        *(image.pixels[n * down : (n + 1) * down] for n in range(3)),
+        *(image.pixels[:, n * across : (n + 1) * across] for n in range(3)),
+    ]
     found = []
     for part in parts:
         try:
@@ -90,10 +94,11 @@ def main() -> None:
         for number, image in enumerate(drawn):
             gradient, noise = seam_ratios(np.asarray(image.pixels, float), grid, last)
             whole, *thirds = pitches(image)
-            ranges = (max(thirds) / min(thirds) - 1) * 100
+            down, across = ((max(t) / min(t) - 1) * 100 for t in (thirds[:3], thirds[3:]))
             print(
                 f"  {number}: gradient {gradient:.3f}, noise variance {noise:.3f}, "
-                f"pitch {whole:.2f} nm, thirds differ by {ranges:.2f} %"
+                f"pitch {whole:.2f} nm, thirds differ by {down:.2f} % from the top down, "
+                f"by {across:.2f} % from left to right"
             )
             if images is None and given.output is not None:
                 given.output.mkdir(exist_ok=True)

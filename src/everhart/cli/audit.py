@@ -43,7 +43,7 @@ def audit(
         ),
     ] = None,
     n: Annotated[int, typer.Option("-n", min=4, help="Number of images that are drawn.")] = 64,
-    steps: Annotated[int, typer.Option(min=1, help="Calls of the network for an image.")] = 250,
+    steps: Annotated[int, typer.Option(min=1, help="Calls of the network for an image.")] = 100,
     sampler: Annotated[
         Literal["ddpm", "ddim", "dpm"], typer.Option(help="How images are drawn.")
     ] = "ddpm",

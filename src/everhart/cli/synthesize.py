@@ -68,7 +68,7 @@ def synthesize(
         Literal["ddpm", "ddim", "dpm"],
         typer.Option(help="ddpm keeps the grain; ddim and dpm need fewer steps."),
     ] = "ddpm",
-    steps: Annotated[int, typer.Option(min=1, help="Calls of the network for an image.")] = 250,
+    steps: Annotated[int, typer.Option(min=1, help="Calls of the network for an image.")] = 100,
     overlap: Annotated[
         float, typer.Option(min=0.0, max=0.5, help="Part of a tile that the next one covers.")
     ] = 0.25,

@@ -66,6 +66,7 @@ class Generator:
         self.said = said = Said.of(header)
         self.grey, self.schedule, self.shape = said.grey, said.schedule, said.shape
         self.classes, self.mask_values = said.classes, said.mask_values
+        self.pixel_size_nm = said.pixel_size_nm
         self._conditions = Conditions(network.config, self.classes, self.mask_values, self.device)
         self._predictors = Predictors(
             self.network, self._conditions, self.schedule, self.device, bf16=self.bf16
@@ -98,7 +99,7 @@ class Generator:
         classifier: Guide | None = None,
         size: tuple[int, int] | None = None,
         sampler: SamplerName = "ddpm",
-        steps: int = 250,
+        steps: int = 100,
         overlap: float = 0.25,
         start_level: float = 0.6,
         batch_size: int = 8,
@@ -366,7 +367,7 @@ class Generator:
         metadata = {"synthetic": True}
         # Some rows at a time: the grey levels of large images are computed in double precision.
         bands = [self.grey.restore(pixels[n : n + 256]) for n in range(0, len(pixels), 256)]
-        return Micrograph(np.concatenate(bands), self.said.pixel_size_nm, metadata, (entry,))
+        return Micrograph(np.concatenate(bands), self.pixel_size_nm, metadata, (entry,))
 
 
 def _noise(seeds: list[int], shape: tuple[int, int]) -> Tensor:
