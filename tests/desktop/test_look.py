@@ -115,6 +115,11 @@ def test_ruler_is_in_nm(shown: MainWindow, qtbot):
     words, unit = pane._ruler_words().split()
     assert unit == "nm"
     assert float(words) == pytest.approx(50 * 2.4, rel=0.02)
+    pane.state.mark("region", (QPointF(10, 20), QPointF(40, 60)))
+    pixels = pane.rendering.pixels[20:61, 10:41]
+    assert pane._region_words() == (
+        f"72 nm × 96 nm; mean {pixels.mean():.4g}, SD {pixels.std():.3g}"
+    )
     shown.actions_by_name["pan"].trigger()
     assert not shown.actions_by_name["ruler"].isChecked()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import QMainWindow
 
-__all__ = ["ActionSpec", "add_actions", "help_html"]
+__all__ = ["ActionSpec", "add_actions", "help_html", "separator"]
 
 Key = QKeySequence.StandardKey | str
 
@@ -44,6 +44,11 @@ class ActionSpec:
     is_checked: bool | None = None
 
 
+def separator(menu: str) -> ActionSpec:
+    """Return a line between the actions of a menu."""
+    return ActionSpec("", menu, "", lambda: None)
+
+
 def add_actions(window: QMainWindow, specs: list[ActionSpec]) -> dict[str, QAction]:
     """Put actions into the menus of a window; an empty name makes a separator.
 
@@ -67,10 +72,8 @@ def add_actions(window: QMainWindow, specs: list[ActionSpec]) -> dict[str, QActi
         keys = action.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
         action.setToolTip(f"{words} ({keys})" if keys else words)
         action.setStatusTip(words)
-        if spec.name in ("quit", "about", "preferences"):
-            action.setMenuRole(
-                QAction.MenuRole.QuitRole if spec.name == "quit" else QAction.MenuRole.AboutRole
-            )
+        if spec.name in _ROLES:
+            action.setMenuRole(_ROLES[spec.name])
         if spec.is_checked is None:
             action.triggered.connect(lambda _=False, do=spec.do: do())
         else:
@@ -82,6 +85,8 @@ def add_actions(window: QMainWindow, specs: list[ActionSpec]) -> dict[str, QActi
     return made
 
 
+# Where macOS wants them.
+_ROLES = {"quit": QAction.MenuRole.QuitRole, "about": QAction.MenuRole.AboutRole}
 _MOUSE: Mapping[str, str] = {
     "Wheel": "zoom at the mouse",
     "Drag": "move; with a tool, lay the ruler, the region or the profile",

@@ -17,7 +17,7 @@ from PySide6.QtWidgets import (
 )
 
 from everhart.desktop import theme
-from everhart.desktop.actions import ActionSpec, help_html
+from everhart.desktop.actions import ActionSpec, help_html, separator
 from everhart.desktop.background import sentence
 from everhart.desktop.library import Entry
 from everhart.desktop.plots import colour_plot
@@ -78,7 +78,7 @@ class Commands:
                 "open_folder", file, "Open &folder…", self.open_folder, "Ctrl+Shift+O",
                 "Open all images of a folder",
             ),
-            ActionSpec("", file, "", self.open),
+            separator(file),
             ActionSpec("save", file, "&Save as…", self.save, key.Save, "Save the image"),
             ActionSpec(
                 "save_table", file, "Save &table", self.save_table, "Ctrl+E",
@@ -96,20 +96,20 @@ class Commands:
             ActionSpec("save_report", file, "Save r&eport as…", self.save_report),
             ActionSpec("trash", file, "Move result to the &trash", self.trash, key.Delete,
                        "Move the selected results to the trash; images that were opened stay"),
-            ActionSpec("", file, "", self.open),
+            separator(file),
             ActionSpec("quit", file, "&Quit", self.window.close, key.Quit),
             ActionSpec("denoise", run, "&Denoise", lambda: self.window.run("denoise"), "Ctrl+D",
                        "Take the noise out of the selected images"),
             *measures,
             ActionSpec("metrics", run, "&Metrics by compare", self.window.run_metrics, "Ctrl+M",
                        "Run compare on the selected images"),
-            ActionSpec("", run, "", self.open),
+            separator(run),
             ActionSpec("run", run, "&Run the form", parts.run.run, "Ctrl+Return",
                        "Run the operation of the form on the selected images"),
             ActionSpec("cancel", run, "&Cancel job", parts.jobs.cancel_one, "Ctrl+.",
                        "Stop the selected job, or the one that runs"),
             *dragging,
-            ActionSpec("", tools, "", self.open),
+            separator(tools),
             ActionSpec("undo", tools, "&Undo in labels", parts.label.undo.trigger, key.Undo),
             ActionSpec("redo", tools, "Re&do in labels", parts.label.redo.trigger, key.Redo),
             ActionSpec("save_labels", tools, "Save &labels…", parts.label.ask_to_save,
@@ -117,19 +117,19 @@ class Commands:
             ActionSpec("next", view, "&Next image", lambda: parts.browser.step(1), "PgDown"),
             ActionSpec("previous", view, "Pre&vious image", lambda: parts.browser.step(-1), "PgUp"),
             ActionSpec("filter", view, "Filter by &name", parts.browser.filter.setFocus, key.Find),
-            ActionSpec("", view, "", self.open),
+            separator(view),
             ActionSpec("fit", view, "&Fit", parts.viewer.fit, "0", "Show the images whole"),
             ActionSpec("full", view, "&1:1", lambda: parts.viewer.zoom_to(1), "1",
                        "One pixel of the image for one of the screen"),
             ActionSpec("zoom_in", view, "Zoom &in", lambda: parts.viewer.zoom_by(1.5), "+"),
             ActionSpec("zoom_out", view, "Zoom &out", lambda: parts.viewer.zoom_by(1 / 1.5), "-"),
-            ActionSpec("", view, "", self.open),
+            separator(view),
             ActionSpec("view_images", view, "&Images", self._view("images"), "Alt+1"),
             ActionSpec("view_label", view, "La&bel", self._view("label"), "Alt+2",
                        "Make label images with brush and polygon"),
             ActionSpec("view_synthesize", view, "S&ynthesise", self._view("synthesize"), "Alt+3",
                        "Draw images with a generator, and audit it"),
-            ActionSpec("", view, "", self.open),
+            separator(view),
             ActionSpec("tiles", view, "Side by side (&tiles)",
                        lambda: parts.compare.choose_mode("tiles"), "T"),
             ActionSpec("flicker", view, "F&licker",
@@ -137,7 +137,7 @@ class Commands:
             ActionSpec("swipe", view, "&Swipe", lambda: parts.compare.choose_mode("swipe"), "S"),
             ActionSpec("residual", view, "&Residual", parts.compare.residual.toggle, "D",
                        "Show the image minus A"),
-            ActionSpec("", view, "", self.open),
+            separator(view),
             ActionSpec("dock_images", view, "List of ima&ges", self._dock("images"), "F2",
                        is_checked=True),
             ActionSpec("dock_tools", view, "T&ools", self._dock("tools"), "F3", is_checked=True),
