@@ -103,7 +103,7 @@ def mutated(count: int) -> None:
 
 
 def test_broken_files_are_no_fault_of_the_server():
-    mutated(300)
+    mutated(150)
 
 
 @pytest.mark.slow

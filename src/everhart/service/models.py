@@ -24,7 +24,7 @@ from everhart.service.uploads import Received, received
 __all__ = ["delete_model", "models_of", "receive_model"]
 
 SUFFIX = ".safetensors"
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _FIRST = re.compile(rb".{8}\{", re.DOTALL)
 
 
@@ -54,7 +54,7 @@ async def receive_model(state: State, name: str, body: AsyncIterator[bytes]) -> 
     if not _NAME.fullmatch(name) or re.fullmatch("[0-9a-f]{64}", name):
         raise ProblemError(
             422,
-            f"A model cannot be called {name!r}: give 1 to 63 small letters, digits, dots, "
+            f"A model cannot be called {name!r}: give 1 to 64 small letters, digits, dots, "
             "underscores and hyphens, a letter or digit first.",
         )
     if name in (*CLASSICAL, *model_paths()):
@@ -115,9 +115,11 @@ async def models_of(session: AsyncSession, parameters: Parameters) -> dict[str, 
     asked = {name: what for what, name in _asked(parameters) if name not in here}
     if not asked:
         return {}
+    # Some texts, such as those with a NUL, are none that a database can be asked for.
+    names = [name for name in asked if _NAME.fullmatch(name)]
     query = (
         select(Model)
-        .where(or_(Model.name.in_(asked), Model.sha256.in_(asked)))
+        .where(or_(Model.name.in_(names), Model.sha256.in_(names)))
         .with_for_update(read=True)
     )
     found = (await session.scalars(query)).all()
