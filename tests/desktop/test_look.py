@@ -188,6 +188,9 @@ def test_without_calibration_lengths_are_in_pixels(window: MainWindow, tmp_path:
     state.mark("ruler", (QPointF(0, 0), QPointF(3, 4)))
     assert window.parts.viewer.active_pane._ruler_words() == "5 px"
     assert "not known" in window.parts.info.text.toPlainText()
+    window.parts.run.pixel_size.setValue(2.5)
+    until(lambda: window.parts.viewer.items[0].caption == "plain.png (2.5 nm/px given)")
+    assert window.parts.viewer.active_pane._ruler_words() == "12.5 nm"
 
 
 def test_only_what_is_seen_asks_for_a_thumbnail(window: MainWindow, tmp_path: Path, qtbot):

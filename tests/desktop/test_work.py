@@ -203,6 +203,10 @@ def test_a_wrong_parameter_and_a_missing_pixel_size_cost_a_sentence(shown, tmp_p
     shown.run("measure-holes", {})
     until(lambda: "plain.tif" in shown.parts.messages.text)
     assert "pixel size" in shown.parts.messages.text
+    shown.parts.run.pixel_size.setValue(2.4)
+    shown.actions_by_name["holes"].trigger()
+    until(lambda: shown.parts.table.model.rows)
+    assert "cd_nm" in shown.parts.table.model.columns
 
 
 def test_results_are_there_after_a_restart(make_window, folder: Path, until):

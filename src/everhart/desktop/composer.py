@@ -19,15 +19,17 @@ from everhart.desktop.viewer import Item
 __all__ = ["Composer", "Wanted"]
 
 _KEPT = 12
+_Key = tuple[Path, int, int, float | None]
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A file to be shown, under a caption."""
+    """A file to be shown, under a caption; with a pixel size in place of what it says."""
 
     path: Path
     caption: str
     frame: int = 0
+    pixel_size_nm: float | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Composer(QObject):
     ) -> None:
         super().__init__(parent)
         self._reader, self._background = reader, background
-        self._kept: OrderedDict[tuple[Path, int, int], tuple[Picture, Rendering]] = OrderedDict()
+        self._kept: OrderedDict[_Key, tuple[Picture, Rendering]] = OrderedDict()
         self._lock = threading.Lock()
         self._last = 0
         self._busy = 0
@@ -132,12 +134,12 @@ class Composer(QObject):
             changed = wanted.path.stat().st_mtime_ns
         except OSError:
             changed = 0  # what is wrong with it is said by the reader
-        key = (wanted.path, changed, wanted.frame)
+        key = (wanted.path, changed, wanted.frame, wanted.pixel_size_nm)
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        picture = self._reader.load(wanted.path, wanted.frame)
+        picture = self._reader.load(wanted.path, wanted.frame, wanted.pixel_size_nm)
         image = picture.image
         found = (picture, Rendering(image.pixels, image.shape[0] - image.data_bar_rows))
         with self._lock:

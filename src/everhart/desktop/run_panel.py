@@ -91,8 +91,8 @@ class RunPanel(QWidget):
         Owner.
     """
 
-    run_wanted = Signal(str, dict, dict, object)
-    """Operation, parameters, roles, and pixel size in nm or None."""
+    run_wanted = Signal(str, dict, dict)
+    """Operation, parameters, and roles."""
     refused = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -108,6 +108,8 @@ class RunPanel(QWidget):
         self.pixel_size = QDoubleSpinBox(decimals=4, maximum=1e6)
         self.pixel_size.setSpecialValueText("of the file")
         self.pixel_size.setSuffix(" nm")
+        self.pixel_size.setKeyboardTracking(False)
+        self.pixel_size.setToolTip("Pixel size in place of what the files say")
         self.pixel_size.setAccessibleName("Pixel size in place of what the file says")
         self.button = QPushButton("&Run")
         self.button.setDefault(True)
@@ -162,8 +164,7 @@ class RunPanel(QWidget):
         name = self.operation.currentText()
         self._remembered[name] = values
         roles = {role: line.path for role, line in self._roles.items() if line.path is not None}
-        size = self.pixel_size.value() or None
-        self.run_wanted.emit(name, values, roles, size)
+        self.run_wanted.emit(name, values, roles)
 
     def values_of(self, operation: str) -> Mapping[str, Any]:
         """Return the parameters that an operation was run with last."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -126,6 +127,11 @@ class MainWindow(QMainWindow):
             return None
         return self.library.entry(selected[0].family) or selected[0]
 
+    @property
+    def given_pixel_size_nm(self) -> float | None:
+        """The pixel size that was given in place of what files say."""
+        return self.parts.run.pixel_size.value() or None
+
     def compose(self) -> None:
         """Show what is selected, with what was chosen to be beside it."""
         selected = self.parts.browser.selected
@@ -145,7 +151,16 @@ class MainWindow(QMainWindow):
             words = f"reference: {panel.reference_path.name}"
             shown.setdefault(panel.reference_path, Wanted(panel.reference_path, words))
         active = list(shown).index(selected[0].path)
-        self.composer.show(list(shown.values()), active, residual=panel.residual.isChecked())
+        wanted = list(shown.values())
+        size = self.given_pixel_size_nm
+        if size is not None:
+            # In every caption, so that it is not forgotten for images of another one.
+            told = f"{size:g} nm/px given"
+            wanted = [
+                replace(one, caption=f"{one.caption} ({told})", pixel_size_nm=size)
+                for one in wanted
+            ]
+        self.composer.show(wanted, active, residual=panel.residual.isChecked())
 
     def _result(self, base: Entry, method: str) -> Entry | None:
         """Return the image that a method made of one, None if there is none."""
@@ -165,7 +180,9 @@ class MainWindow(QMainWindow):
             parameters = {"method": method}
             is_there = self._result(base, method) is not None
             if not is_there and not self.work.is_running("denoise", parameters, base.path):
-                self._asked.append(self.work.run("denoise", parameters, [base.path]))
+                size = self.given_pixel_size_nm
+                job = self.work.run("denoise", parameters, [base.path], pixel_size_nm=size)
+                self._asked.append(job)
 
     def _take_composed(self, items: list[Item], active: int) -> None:
         for item in items:
@@ -212,7 +229,6 @@ class MainWindow(QMainWindow):
         operation: str,
         parameters: dict[str, Any] | None = None,
         roles: dict[str, Path] | None = None,
-        pixel_size_nm: float | None = None,
     ) -> None:
         """Run an operation on what is selected."""
         targets = self.targets
@@ -220,7 +236,7 @@ class MainWindow(QMainWindow):
             self.say("No image is selected: open one, or choose it in the list.")
             return
         values = self.parts.run.values_of(operation) if parameters is None else parameters
-        self.work.run(operation, values, targets, roles, pixel_size_nm)
+        self.work.run(operation, values, targets, roles, self.given_pixel_size_nm)
         if len(targets) > 1:
             self.parts.show_results(self.parts.jobs)
 
@@ -243,7 +259,8 @@ class MainWindow(QMainWindow):
             return
         parameters = {"methods": panel.methods} if panel.methods else {}
         roles = {} if panel.reference_path is None else {"reference": panel.reference_path}
-        self.work.run("compare", parameters, dict.fromkeys(selected), roles)
+        images = dict.fromkeys(selected)
+        self.work.run("compare", parameters, images, roles, self.given_pixel_size_nm)
         self.parts.show_results(self.parts.jobs)
 
     def _take_made(self, job: Any, entry: Entry) -> None:
@@ -288,6 +305,7 @@ class MainWindow(QMainWindow):
         parts.frame.valueChanged.connect(self._take_frame)
         parts.run.run_wanted.connect(self.run)
         parts.run.refused.connect(self.say)
+        parts.run.pixel_size.valueChanged.connect(lambda *_: self.compose())
         parts.compare.changed.connect(self.compose)
         parts.compare.mode_changed.connect(parts.viewer.set_mode)
         parts.compare.metrics_wanted.connect(self.run_metrics)
