@@ -69,7 +69,7 @@ def test_images_times_methods(http: httpx.Client):
         ({"methods": []}, "methods"),
         ({"methods": ["medain"]}, "did you mean 'median'"),
         ({"methods": ["/etc/passwd"]}, "Unknown method"),
-        ({"methods": ["a\0b", "\ud816"]}, "Unknown method"),
+        ({"methods": ["a\0b"]}, "Unknown method"),
         ({"parameters": {"alignment": "no"}}, "alignment"),
         ({"images": ["0" * 64]}, "upload it first"),
     ],
