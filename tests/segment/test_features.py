@@ -127,9 +127,9 @@ def test_candidates_are_judged_without_labels(generator: Path, pictures):
     found = judged_candidates(Generator.load(generator), pictures[0][:2], 2)
     assert {c.block for c in found} == {"down.0.0", "down.1.0", "up.1.0", "up.1.1", "up.0.0",
                                         "up.0.1"}  # fmt: skip
-    merits = [c.merit for c in found]
-    assert merits == sorted(merits, reverse=True)
-    assert all(-1 <= c.agreement <= 1 and c.explained <= 1 for c in found)
+    agreed = [c.agreement for c in found]
+    assert agreed == sorted(agreed, reverse=True)
+    assert all(-1 <= value <= 1 for value in agreed)
 
 
 def test_one_labelled_image_is_enough_for_discs(generator: Path, pictures):

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from everhart.metrics.segmentation import adjusted_rand_index
 from everhart.segment.clusters import fit_clusters
-from everhart.segment.features import DiffusionFeatures
+from everhart.segment.features import DiffusionFeatures, JoinedFeatures
 from everhart.synthesize.generator import Generator
 
-__all__ = ["Candidate", "chosen_features", "explained", "judged_candidates"]
+__all__ = ["Candidate", "chosen_features", "fine_blocks", "judged_candidates"]
 
 _SHARES: Final = (0.005, 0.02, 0.06)
 """Steps that are tried, as parts of the schedule; with more noise fine structure is gone."""
@@ -26,6 +25,9 @@ _COUNT: Final = 6
 """Clusters by which they are judged where the number is to be estimated."""
 
 
+_JOINED: Final = 3
+
+
 class Candidate(NamedTuple):
     """A block at a step, and how good its clusters are.
 
@@ -34,20 +36,13 @@ class Candidate(NamedTuple):
     block, step
         The candidate.
     agreement
-        Adjusted Rand index of the clusters from two draws of the noise.
-    explained
-        Share of the variance of the grey levels that the clusters explain.
+        Adjusted Rand index of the clusters from two draws of the noise and two samples of pixels:
+        clusters that are no accident come again.
     """
 
     block: str
     step: int
     agreement: float
-    explained: float
-
-    @property
-    def merit(self) -> float:
-        """Product of the two: clusters that are no accident, and that follow what is seen."""
-        return max(self.agreement, 0.0) * max(self.explained, 0.0)
 
 
 def judged_candidates(
@@ -70,9 +65,14 @@ def judged_candidates(
     -------
     list of Candidate
         All that were tried.
+
+    References
+    ----------
+    T. Lange et al., "Stability-based validation of clustering solutions", Neural Computation 16
+    (2004), 1299-1323.
     """
     steps = generator.schedule.steps
-    blocks = [name for name in generator.network.block_names if _is_fine(name)]
+    blocks = fine_blocks(generator)
     places = np.linspace(0, len(images) - 1, min(_IMAGES, len(images))).round().astype(int)
     shown = [images[place] for place in sorted(set(places.tolist()))]
     found = []
@@ -86,42 +86,23 @@ def judged_candidates(
             agreement = adjusted_rand_index(
                 *(np.concatenate([labels.ravel() for labels in view]) for view in views)
             )
-            share = float(np.mean([explained(i, c) for i, c in zip(shown, views[0], strict=True)]))
-            found.append(Candidate(block, step, agreement, share))
-    return sorted(found, key=lambda candidate: -candidate.merit)
-
-
-def explained(pixels: NDArray[Any], clusters: NDArray[Any]) -> float:
-    """Return the share of the variance of grey levels that clusters explain.
-
-    Parameters
-    ----------
-    pixels
-        Image ``(H, W)``; its pixel noise is smoothed away before.
-    clusters
-        Cluster of every pixel.
-
-    Examples
-    --------
-    >>> halves = np.repeat([0.0, 1.0], 32)[None].repeat(64, 0)
-    >>> explained(halves, halves.astype(int)) > 0.9, explained(halves, halves.astype(int).T) < 0.1
-    (True, True)
-    """
-    values = cv2.GaussianBlur(np.asarray(pixels, np.float32), (0, 0), 1.0).astype(np.float64)
-    sizes = np.maximum(np.bincount(clusters.ravel()), 1)
-    means = np.bincount(clusters.ravel(), values.ravel()) / sizes
-    within = float(((values - means[clusters]) ** 2).mean())
-    return 1 - within / max(float(values.var()), 1e-12)
+            found.append(Candidate(block, step, agreement))
+    return sorted(found, key=lambda candidate: -candidate.agreement)
 
 
 def chosen_features(
     generator: Generator, images: Sequence[NDArray[Any]], count: int | None
-) -> DiffusionFeatures:
-    """Return the features of the best block and step; see :func:`judged_candidates`."""
-    best = judged_candidates(generator, images, count)[0]
-    return DiffusionFeatures(generator, [best.block], [best.step])
+) -> JoinedFeatures:
+    """Return the features of the three best candidates together.
+
+    Their agreement is nearly the same, and their clusters differ in where the noise of the choice
+    falls: together they are as good as the better ones of them. See :func:`judged_candidates`.
+    """
+    best = judged_candidates(generator, images, count)[:_JOINED]
+    return JoinedFeatures([DiffusionFeatures(generator, [c.block], [c.step]) for c in best])
 
 
-def _is_fine(name: str) -> bool:
-    part, level = name.split(".")[:2]
-    return part in ("down", "up") and int(level) <= 1
+def fine_blocks(generator: Generator) -> list[str]:
+    """Return the blocks of a generator's two finest levels."""
+    names = generator.network.block_names
+    return [n for n in names if not n.startswith("middle") and int(n.split(".")[1]) <= 1]

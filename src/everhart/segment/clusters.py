@@ -17,7 +17,7 @@ __all__ = ["MOST_CLUSTERS", "Clustering", "fit_clusters", "flat_regions", "silho
 MOST_CLUSTERS: Final = 32
 """Largest number of clusters."""
 
-_SAMPLES: Final = 40_000
+_SAMPLES: Final = 20_000
 """Pixels, of all images together, from which the clusters are found."""
 
 _COMPONENTS: Final = 24

@@ -16,7 +16,7 @@ from everhart.restore.normalise import GreyScale, fill_non_finite
 from everhart.synthesize.conditions import Told
 from everhart.synthesize.generator import Generator
 
-__all__ = ["DiffusionFeatures", "HandMadeFeatures", "PixelFeatures"]
+__all__ = ["DiffusionFeatures", "HandMadeFeatures", "JoinedFeatures", "PixelFeatures"]
 
 Features = NDArray[np.float32]
 
@@ -61,6 +61,23 @@ class HandMadeFeatures:
             mean, spread = (dyy + dxx) / 2, np.hypot((dyy - dxx) / 2, dyx)
             planes += [smooth, np.hypot(dy, dx), mean + spread, mean - spread]
         return np.stack(planes).astype(np.float32)
+
+
+class JoinedFeatures:
+    """Features of several kinds, one after the other.
+
+    Parameters
+    ----------
+    parts
+        The kinds.
+    """
+
+    def __init__(self, parts: Sequence[PixelFeatures]) -> None:
+        self.parts = tuple(parts)
+
+    def of(self, pixels: NDArray[Any]) -> Features:
+        """Return features ``(C, H, W)`` of an image ``(H, W)``."""
+        return np.concatenate([part.of(pixels) for part in self.parts])
 
 
 class DiffusionFeatures:

@@ -21,6 +21,7 @@ from everhart.nn.segmentation_losses import IGNORE
 from everhart.restore.config import CardConfig
 from everhart.restore.models import find_model
 from everhart.restore.source_base import hash_of
+from everhart.segment.choice import fine_blocks
 from everhart.segment.config import LabelledConfig, SelectionConfig
 from everhart.segment.features import DiffusionFeatures
 from everhart.segment.few_shot import FeatureClassifier, classifier_network, fit_classifier
@@ -70,7 +71,7 @@ class FeatureSegmentConfig(BaseModel):
         None, ge=0, description="neighbours of a validation field that are not learned from"
     )
     blocks: list[str] | None = Field(
-        None, description="blocks of the network; by default all on the way down and up"
+        None, description="blocks of the network; by default those of the two finest levels"
     )
     steps: list[int] | None = Field(None, description="steps of the schedule; by default three")
     draws: int = Field(2, ge=1, description="draws of the noise, whose features are averaged")
@@ -182,9 +183,7 @@ def train(
     learned, judged = split(
         [image.stem for image, _ in pairs], config.train, config.validation, config.gap or 0
     )
-    blocks = config.blocks or [
-        name for name in generator.network.block_names if not name.startswith("middle")
-    ]
+    blocks = config.blocks or fine_blocks(generator)
     count = generator.schedule.steps - 1
     steps = config.steps or sorted({int(share * count) for share in _SHARES})
     features = DiffusionFeatures(generator, blocks, steps, draws=config.draws)

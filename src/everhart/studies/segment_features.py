@@ -128,7 +128,7 @@ def _cluster_rows(
     size: _Size,
     seed: int,
 ) -> list[dict[str, Any]]:
-    from everhart.segment.choice import judged_candidates
+    from everhart.segment.choice import chosen_features
     from everhart.segment.clusters import fit_clusters
     from everhart.segment.features import DiffusionFeatures, HandMadeFeatures
 
@@ -145,9 +145,8 @@ def _cluster_rows(
         for block in generator.network.block_names:
             features = DiffusionFeatures(generator, [block], [step])
             rows.append({**scored(f"{block} at step {step}", features), "tried": True})
-    best = judged_candidates(generator, images, _CLUSTERS)[0]
-    features = DiffusionFeatures(generator, [best.block], [best.step])
-    rows.append(scored(f"chosen without labels: {best.block} at step {best.step}", features))
+    chosen = chosen_features(generator, images, _CLUSTERS)
+    rows.append(scored("chosen without labels, three joined", chosen))
     return rows
 
 
@@ -160,11 +159,12 @@ def _few_rows(
     size: _Size,
     seed: int,
 ) -> list[dict[str, Any]]:
+    from everhart.segment.choice import fine_blocks
     from everhart.segment.features import DiffusionFeatures, HandMadeFeatures
     from everhart.segment.few_shot import fit_classifier
 
     steps = sorted({int(share * (generator.schedule.steps - 1)) for share in size.shares[:3]})
-    blocks = [b for b in generator.network.block_names if b.split(".")[0] in ("down", "up")]
+    blocks = fine_blocks(generator)
     rows = []
     for what, features in (
         ("classifier on hand-made features", HandMadeFeatures()),
