@@ -48,9 +48,9 @@ class ImagesConfig(BaseModel):
     )
     limit: int | None = Field(None, ge=1, description="train on so many images alone")
     grey_scale: GreyScale = Field(
-        "symmetric",
-        description="symmetric: the logarithm of the grey levels where noise is skewed on these, "
-        "as shot noise is; linear: grey levels as they are",
+        "linear",
+        description="linear: grey levels as they are; symmetric: their logarithm where noise is "
+        "skewed on these, as shot noise is",
     )
 
     @model_validator(mode="after")
