@@ -140,6 +140,14 @@ def test_the_detector_filter_along_the_lines_is_not_roughness() -> None:
     assert s["ler_3sigma_unbiased_nm"] == pytest.approx(3.0, rel=0.1)
 
 
+def test_an_image_without_noise_is_measured() -> None:
+    microscope = Microscope(beam=Beam(0.8), dose=Dose(60), detector=Detector(taps=(0.6, 0.3, 0.1)))
+    _, clean = microscope.expose(scene(), np.random.default_rng(1), return_clean=True)
+    for pixels in (clean.pixels, np.ascontiguousarray(clean.pixels.T)):
+        s = lines(eh.Micrograph(pixels, 1.0)).summary
+        assert s["ler_3sigma_unbiased_nm"] == pytest.approx(2.4, rel=0.15)
+
+
 def test_lines_that_the_border_cuts_are_drawn_and_not_measured() -> None:
     found = lines(exposed(scene(0, (300, 420), offset_px=10.0)))
     beside = [o for o in found.outlines if o.kind == "doubt"]

@@ -132,6 +132,11 @@ def test_noise_that_rows_share_is_not_roughness() -> None:
     assert fit_roughness(edges, 2.0).sigma.value > 1.2
 
 
+def test_a_correlation_that_no_noise_has_does_no_harm() -> None:
+    found = fit_roughness(drawn(16, 0.3), 2.0, known=Known(0.0, 0.3, (1.0, 0.9, 0.1)))
+    assert np.isfinite([found.sigma.value, found.sigma.sd, found.misfit]).all()
+
+
 def test_a_spectrum_of_another_shape_says_so() -> None:
     rng = np.random.default_rng(14)
     edges = drawn(15, 0.3)

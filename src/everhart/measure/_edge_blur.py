@@ -63,7 +63,8 @@ def _correlated(correlation: Float) -> Float:
     if len(correlation) < 2 or correlation[1] < _LEAST_CORRELATION:
         return np.ones(1)
     faded = np.flatnonzero(correlation < _FADED)
-    return np.asarray(correlation[: faded[0]] if len(faded) else correlation, np.float64)
+    # What does not end within the map is structure: of an image without noise, or denoised.
+    return np.asarray(correlation[: faded[0]] if len(faded) else np.ones(1), np.float64)
 
 
 def _filter_variance(correlation: Float) -> float:

@@ -16,6 +16,7 @@ Float = NDArray[np.float64]
 _HURST = (0.1, 2.0)
 _SHORTEST = 1.0  # correlation length in rows; what is shorter looks like the noise of rows
 _QUIET = 1e-7  # smallest noise variance that is looked for, of the whole variance
+_LEAST_FLOOR = 0.02  # of its mean
 _BLUR_LOW = -0.1  # squared rows
 _BLUR_REACH = 4.0  # deviations of what is known of it
 # What is thought likely before anything is seen. It counts where noise hides the rest.
@@ -97,7 +98,9 @@ class Model:
         self.lag: Float = np.arange(tapers.n, dtype=np.float64) * dy
         self.noise = np.zeros(tapers.n)
         self.noise[: len(known.noise)] = known.noise
-        self.floor = tapers.expected(self.noise, dy)
+        floor = tapers.expected(self.noise, dy)
+        # A correlation that was estimated may have a spectrum below 0, which no noise has.
+        self.floor = np.maximum(floor, _LEAST_FLOOR * float(floor.mean()))
         self._size = int(next_fast_len(2 * tapers.n, real=True))
         self._squared = (2 * np.pi * rfftfreq(self._size)) ** 2
 

@@ -164,7 +164,8 @@ def segment(values: Image, noise: NoiseEstimate, smallest_px: float) -> Regions:
         mask.astype(np.uint8), connectivity=4
     )
     peak = np.zeros(count)
-    np.maximum.at(peak, pieces.ravel().astype(np.intp), (smooth - background).ravel())
+    # Background, which is most of the image, has no peak.
+    np.maximum.at(peak, pieces[mask], (smooth - background)[mask])
     area = stats[:, cv2.CC_STAT_AREA]
     kept = (area >= 0.25 * np.pi * smallest_px**2) & (peak > _Z_PEAK * scatter)
     kept[0] = False
