@@ -35,6 +35,7 @@ def sign_in(window: MainWindow, url: str, until, token: str = "") -> None:
     until(lambda: window.work.backend is not window.local or window.parts.messages.text)
 
 
+@pytest.mark.slow  # a server is started
 def test_the_same_operations_and_results_as_here(shown: MainWindow, folder, server, until):
     here = [operation.name for operation in shown.local.operations()]
     shown.run("denoise", {"method": "median"})
@@ -60,6 +61,7 @@ def test_the_same_operations_and_results_as_here(shown: MainWindow, folder, serv
     assert shown.work.backend is shown.local
 
 
+@pytest.mark.slow  # a server is started
 def test_images_of_the_service_are_opened(window: MainWindow, folder: Path, server, until):
     other = folder.parent / "from the microscope.tif"
     io.write(Micrograph(np.eye(80, dtype=np.uint8) * 200, 2.4), other)
