@@ -165,7 +165,7 @@ def segment(values: Image, noise: NoiseEstimate, smallest_px: float) -> Regions:
     )
     peak = np.zeros(count)
     # Background, which is most of the image, has no peak.
-    np.maximum.at(peak, pieces[mask], (smooth - background)[mask])
+    np.maximum.at(peak, pieces[mask].astype(np.intp), (smooth - background)[mask])
     area = stats[:, cv2.CC_STAT_AREA]
     kept = (area >= 0.25 * np.pi * smallest_px**2) & (peak > _Z_PEAK * scatter)
     kept[0] = False
