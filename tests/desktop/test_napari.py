@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import EntryPoint, distribution
 from pathlib import Path
 
 import numpy as np
@@ -128,3 +130,11 @@ def test_in_a_window_of_napari(tmp_path: Path, wafer: Micrograph):
     if done.returncode and "gl" in done.stderr.lower():
         pytest.skip("there is no OpenGL on this screen (set EVERHART_SCREEN=xcb under Xvfb)")
     assert done.returncode == 0, done.stderr
+
+
+def test_napari_finds_the_manifest_by_the_entry_point_of_the_package():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))
+    ((name, value),) = project["project"]["entry-points"]["napari.manifest"].items()
+    entry = EntryPoint(name, value, "napari.manifest")
+    found = npe2.PluginManifest._from_entrypoint(entry, distribution("everhart"))
+    assert found.package_version == distribution("everhart").version

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -288,6 +290,22 @@ def test_the_program_ends_with_status_0(folder: Path, tmp_path: Path):
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
+def test_ctrl_c_closes_the_window(tmp_path: Path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "everhart", "desktop", "--quit-after-s", "60"],
+        env=_environment(tmp_path),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    process.stderr.readline()  # Qt says something of its screen once the window is there
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
 
 
 def test_without_a_screen_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys):

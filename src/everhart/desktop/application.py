@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from everhart.desktop.window import MainWindow
 from everhart.micrograph import __version__
 
 __all__ = ["make_application", "run"]
+
+_LOOK_EVERY_MS = 300
 
 
 def make_application() -> QApplication:
@@ -44,6 +47,11 @@ def run(paths: Sequence[Path] = (), *, quit_after_s: float | None = None) -> int
     """
     app = make_application()
     window = MainWindow()
+    # Ctrl-C in the terminal closes the window; Python looks at it only when it is called.
+    signal.signal(signal.SIGINT, lambda *_: window.close())
+    awake = QTimer(interval=_LOOK_EVERY_MS)
+    awake.timeout.connect(lambda: None)
+    awake.start()
     dark = window.settings.value("dark")
     if dark is not None:
         window.actions_by_name["dark"].setChecked(str(dark).lower() == "true")
