@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -9,16 +10,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from everhart import io
 from everhart.errors import UsageError
-from everhart.service.compute import ComputePool
+from everhart.service import watching
+from everhart.service.compute import CancelledError, ComputePool
+from everhart.service.database import AsyncDatabase, migrate
 from everhart.service.hot_folder import FAILED, HotFolder
+from everhart.service.problems import ProblemError
 from everhart.service.server import serve
 from everhart.service.settings import Settings
+from everhart.service.store import StoreError
 
 from .served import serving, tiff
 
@@ -179,6 +185,34 @@ def test_hot_folders_of_the_server(tmp_path: Path):
         (result,) = server.http.get(f"/v1/jobs/{jobs[0]['id']}/results").json()["items"]
         assert result["provenance"]["images"][0]["name"] == "other.tif"
     assert sorted(p.name for p in (tmp_path / "clean").glob("*.tif")) == ["good.tif", "other.tif"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [StoreError("The store is away."), ProblemError(507, "No space."), CancelledError("Stopped.")],
+)
+def test_no_file_is_blamed_for_a_store_that_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+):
+    async def receive(*_: object) -> None:
+        raise error
+
+    async def take() -> None:
+        database = AsyncDatabase(settings)
+        state = SimpleNamespace(settings=settings, database=database)
+        look = watching._Watching(state, settings.watch[0])._take
+        for _ in range(3):
+            with pytest.raises(type(error)):
+                await look(tmp_path / "a.tif")
+            await asyncio.sleep(0.06)
+        await database.close()
+
+    settings = Settings(folder=tmp_path, watch=[{"folder": str(tmp_path), "patience_s": 0.1}])
+    migrate(settings)
+    monkeypatch.setattr(watching, "receive_image", receive)
+    (tmp_path / "a.tif").write_bytes(tiff(1))
+    asyncio.run(take())
+    assert (tmp_path / "a.tif").exists()
 
 
 @pytest.mark.parametrize(

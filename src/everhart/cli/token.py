@@ -49,7 +49,9 @@ def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Whom it is for.")],
     scope: Annotated[
         list[str],
-        typer.Option(help="read: look; run: upload and run too; admin: delete too."),
+        typer.Option(
+            help="read: look; run: upload and run too; admin: upload models and delete too."
+        ),
     ] = ["read"],  # noqa: B006 - Typer copies it
     expires: Annotated[
         str, typer.Option(metavar="TIME", help="How long it is good: 12h, 90d, or never.")

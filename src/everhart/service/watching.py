@@ -17,12 +17,15 @@ from sqlalchemy import select
 from everhart.errors import EverhartError, UsageError
 from everhart.operations import get_operation
 from everhart.service.arrivals import LOOK_EVERY_S, Arrivals, hash_of, put_aside
+from everhart.service.compute import CancelledError
 from everhart.service.hot_folder import FAILED
+from everhart.service.limits import limit_explained
 from everhart.service.problems import ProblemError
 from everhart.service.requests import JobRequest, create_job
 from everhart.service.run_operation import SERIES
 from everhart.service.settings import Settings, WatchedFolder
 from everhart.service.state import State
+from everhart.service.store import StoreError
 from everhart.service.tables import Job
 from everhart.service.uploads import receive_image
 
@@ -98,18 +101,14 @@ class _Watching:
         if job is None:
             try:
                 image, _ = await receive_image(self.state, path.name, _pieces(path))
-            except ProblemError as error:
-                if error.status not in _BROKEN:
+            except EverhartError as error:
+                if not _is_of_the_file(error):
                     raise
                 seen.failures += 1
                 # One that is written in several goes cannot be read in between.
                 if seen.is_given_up(self.watched.patience_s):
-                    await asyncio.to_thread(put_aside, path, self.failed, str(error))
-                return
-            except EverhartError as error:
-                seen.failures += 1
-                if seen.is_given_up(self.watched.patience_s):
-                    await asyncio.to_thread(put_aside, path, self.failed, str(error))
+                    reason = limit_explained(str(error))
+                    await asyncio.to_thread(put_aside, path, self.failed, reason)
                 return
             if image.id != sha256:  # it changed while it was read
                 return
@@ -134,6 +133,13 @@ class _Watching:
                 await asyncio.to_thread(put_aside, path, self.failed, str(error))
             if job_state in ("done", "failed", "cancelled"):
                 del self.jobs[job_id]
+
+
+def _is_of_the_file(error: EverhartError) -> bool:
+    """Whether a file is to blame, and not that the store or the disk is away or full."""
+    if isinstance(error, ProblemError):
+        return error.status in _BROKEN
+    return not isinstance(error, (StoreError, CancelledError))
 
 
 async def _pieces(path: Path) -> AsyncIterator[bytes]:
