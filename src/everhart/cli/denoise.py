@@ -98,9 +98,7 @@ def denoise(
         write_json(json_path, document, overwrite=overwrite)
     if len(tasks) > 1:
         good = len(tasks) - failures
-        typer.echo(
-            f"{good} of {len(tasks)} images written to {tasks[0].output.parent}.", err=True
-        )
+        typer.echo(f"{good} of {len(tasks)} images written to {tasks[0].output.parent}.", err=True)
     if failures:
         raise typer.Exit(1)
 
