@@ -177,7 +177,7 @@ def test_a_few_shot_model_is_one_file(generator: Path, labelled: Path, tmp_path:
 def test_clusters_of_a_folder_are_the_same_in_all_images(
     generator: Path, labelled: Path, tmp_path: Path
 ):
-    call = ["segment", labelled / "images", "-o", tmp_path / "out", "--model", generator,
+    call = ["segment", labelled / "images", "-o", tmp_path / "out", "-m", generator,
             "--clusters", 2]  # fmt: skip
     assert main([str(word) for word in call]) == 0
     said = [eh.read(path) for path in sorted((tmp_path / "out").iterdir())]

@@ -124,6 +124,7 @@ def _option(name: str, annotation: Any, field: Any) -> Any:
     default_words = extra.get("default_words")
     option = typer.Option(
         declaration,
+        *([str(extra["short"])] if "short" in extra else []),
         help=field.description,
         metavar=extra.get("metavar"),
         show_default=str(default_words) if default_words else True,

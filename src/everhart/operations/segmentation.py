@@ -21,7 +21,7 @@ class SegmentParameters(Parameters):
         Field(
             description="A segmentation by name, or its .safetensors file; with --clusters a "
             "generator, whose features are clustered.",
-            json_schema_extra={"metavar": "NAME_OR_FILE"},
+            json_schema_extra={"metavar": "NAME_OR_FILE", "short": "-m"},
         ),
     ] = None
     clusters: Annotated[
