@@ -209,7 +209,10 @@ def _is_dead(worker: Worker) -> bool:
         return False
     # On this machine one need not wait for a heartbeat to stop.
     try:
-        started = float(psutil.Process(worker.pid).create_time())
+        process = psutil.Process(worker.pid)
+        started = float(process.create_time())
+        if process.status() == psutil.STATUS_ZOMBIE:  # whoever started it has not looked yet
+            return True
     except psutil.NoSuchProcess:
         return True
     except psutil.Error:
