@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,4 +34,8 @@ def trained(config: Mapping[str, Any], run: Path) -> Path:
     run.parent.mkdir(parents=True, exist_ok=True)
     text = run.with_suffix(".yaml")
     write_text(text, yaml.safe_dump(dict(config), sort_keys=False), overwrite=True)
-    return train(text, run, resume=(run / "config.yaml").is_file())
+    goes_on = any((run / name).is_file() for name in ("checkpoints/last.ckpt", "model.safetensors"))
+    if not goes_on and (run / "config.yaml").is_file():
+        # Interrupted before its first checkpoint: there is nothing to go on with.
+        shutil.rmtree(run)
+    return train(text, run, resume=goes_on)
