@@ -48,7 +48,7 @@ class _Size:
     epoch: int
 
 
-_STARTS: Final = ("random", "poisson", "pix2pix", "denoiser")
+_STARTS: Final = ("random", "denoiser", "poisson", "pix2pix")
 
 _SIZES: Final = {
     "smoke": _Size(
