@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import everhart as eh
-from everhart.cli.cluster import on_cluster
+from everhart.cli.cluster import each, on_cluster
+from everhart.restore.models import find_model
 
 QUICK = ("--method", "gaussian")
 
@@ -81,3 +82,33 @@ def test_clusters_that_cannot_be_had(run, noisy_tif: Path, tmp_path: Path, monke
     assert result.status == 2
     assert "install everhart[cluster]" in result.err
     assert not (tmp_path / "o.tif").exists()
+
+
+def _fails(mark: Path) -> None:
+    with mark.open("a") as file:
+        file.write("begun ")
+    raise ValueError("no good")
+
+
+def test_a_file_that_fails_is_not_begun_again(tmp_path: Path):
+    ((_, error),) = on_cluster(_fails, [tmp_path / "mark"], "local")
+    assert isinstance(error, ValueError)
+    assert (tmp_path / "mark").read_text() == "begun "
+
+
+def test_paths_are_those_of_the_caller(run, noisy_tif: Path, tmp_path: Path, monkeypatch):
+    """Workers elsewhere have a folder of their own."""
+    sent = []
+
+    def there(work, tasks, address):
+        sent.append((work, tasks))
+        monkeypatch.chdir("/")
+        return each(work, tasks)
+
+    model = shutil.copy(find_model("sem-general"), noisy_tif.parent / "mine.safetensors")
+    monkeypatch.setattr("everhart.cli.denoise.on_cluster", there)
+    monkeypatch.chdir(noisy_tif.parent)
+    words = ("--cluster", "tcp://far:1", "--model", Path(model).name)
+    result = run("denoise", noisy_tif.name, "-o", "o.tif", *words)
+    assert result.status == 0, result.err
+    assert (noisy_tif.parent / "o.tif").exists()

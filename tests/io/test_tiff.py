@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from everhart import Micrograph
 from everhart.errors import FileFormatError
 from everhart.io import FileWarning, read
+from everhart.io.tiff_write import TiffPlaneWriter
 
 tifffile = pytest.importorskip("tifffile")
 
@@ -294,3 +296,15 @@ def test_complex_pixels_are_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "a.tif", np.zeros((8, 8), np.complex64))
     with pytest.raises(FileFormatError, match="complex numbers"):
         read(path)
+
+
+def test_whether_a_tiff_is_a_bigtiff_is_said_by_its_tiles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those at the edge are whole: of 513 x 513 pixels there are four, of 262 kB each."""
+    monkeypatch.setattr("everhart.io.tiff_write._CLASSIC_BYTES", 4 * 512**2)
+    for edge, is_big in ((513, True), (512, False)):
+        path = tmp_path / f"{edge}.tif"
+        TiffPlaneWriter(path, Micrograph(np.zeros((edge, edge), np.uint8))).close()
+        with tifffile.TiffFile(path) as file:
+            assert file.is_bigtiff is is_big

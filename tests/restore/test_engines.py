@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -157,3 +158,12 @@ def test_weights_that_do_not_fit(tmp_path: Path, engine: str, changes: dict[str,
     path = _saved(network, tmp_path / "unet.safetensors", **changes)
     with pytest.raises(FileFormatError, match="its weights do not fit its header"):
         LearnedDenoiser.load(path, device="cpu", engine=engine)
+
+
+def test_one_openvino_engine_serves_several_threads(rng: np.random.Generator) -> None:
+    denoiser = make_denoiser(device="cpu", engine="openvino", precision="fp32")
+    images = [rng.normal(100, 10, (96, 96)).astype(np.float32) for _ in range(8)]
+    expected = [denoiser(image) for image in images]
+    with ThreadPoolExecutor(4) as threads:
+        for found, alone in zip(threads.map(denoiser, images * 3), expected * 3, strict=True):
+            assert np.array_equal(found, alone)

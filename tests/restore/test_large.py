@@ -16,6 +16,7 @@ import zarr
 from everhart import Micrograph, UsageError, denoise, read, write
 from everhart.io.plane import open_plane
 from everhart.restore import make_denoiser
+from everhart.restore.journal import Journal
 from everhart.restore.large import denoise_file
 from everhart.restore.names import SHIPPED
 
@@ -143,20 +144,115 @@ def test_goes_on_after_a_kill(tmp_path: Path, denoiser: Any, suffix: str) -> Non
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["in.tif", target.name])
 
 
+class StopError(Exception):
+    pass
+
+
+def _begin(source: Path, target: Path, denoiser: Any, *, blocks: int) -> None:
+    """Denoise some blocks, and stop."""
+
+    def stop(done: int, total: int) -> None:
+        if done == blocks:
+            raise StopError
+
+    with pytest.raises(StopError):
+        denoise_file(source, target, denoiser, report=stop)
+
+
+def test_an_output_is_not_gone_on_with_by_what_is_done_in_another(
+    tmp_path: Path, denoiser: Any
+) -> None:
+    """A TIFF of 3 blocks and a Zarr of 8, both interrupted: the TIFF goes on at its fourth."""
+    source = write(_scene("uint8"), tmp_path / "in.tif")
+    _begin(source, tmp_path / "out.tif", denoiser, blocks=3)
+    _begin(source, tmp_path / "out.zarr", denoiser, blocks=8)
+    for suffix in (".tif", ".zarr"):
+        denoise_file(source, tmp_path / f"out{suffix}", denoiser)
+        found = read(tmp_path / f"out{suffix}").pixels.astype(int)
+        assert np.abs(found - denoiser(_scene("uint8"))).max() <= 1
+
+
+def test_black_blocks_of_a_zarr_that_is_gone_on_with_are_there(
+    tmp_path: Path, denoiser: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("everhart.io.ngff_write._CHUNK", 64)
+    pixels = _scene("uint8")
+    pixels[:, 150:] = 0
+    source = write(pixels, tmp_path / "in.tif")
+    _begin(source, tmp_path / "out.zarr", denoiser, blocks=1)
+    denoise_file(source, tmp_path / "out.zarr", denoiser)
+    found = read(tmp_path / "out.zarr").pixels  # a chunk that is not there would be an error
+    assert np.abs(found.astype(int) - denoiser(pixels)).max() <= 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
+@pytest.mark.parametrize("suffix", [".tif", ".zarr"])
+def test_a_link_stays_a_link(tmp_path: Path, denoiser: Any, suffix: str) -> None:
+    source = write(np.full(SHAPE, 9, np.uint8), tmp_path / "in.tif")
+    (tmp_path / "elsewhere").mkdir()
+    old = write(np.zeros(SHAPE, np.uint8), tmp_path / "elsewhere" / f"old{suffix}")
+    link = tmp_path / f"out{suffix}"
+    link.symlink_to(old)
+    denoise_file(source, link, denoiser, overwrite=True)
+    assert link.is_symlink()
+    assert (read(old).pixels == 9).all()
+    assert [path.name for path in old.parent.iterdir()] == [old.name]
+
+
+def test_one_bit_goes_to_zarr_only(tmp_path: Path, denoiser: Any) -> None:
+    pixels = _scene("uint8") > 80
+    source = write(pixels, tmp_path / "in.tif")
+    with pytest.raises(UsageError, match="holds pixels of one bit"):
+        denoise_file(source, tmp_path / "out.tif", denoiser)
+    denoise_file(source, tmp_path / "out.zarr", denoiser)
+    assert (read(tmp_path / "out.zarr").pixels == denoiser(pixels)).mean() > 0.999
+
+
+def test_blocks_without_a_finite_pixel_are_as_grey_as_the_image(
+    tmp_path: Path, denoiser: Any
+) -> None:
+    """Zero would be a hundred deviations away, and left in the image as such."""
+    rng = np.random.default_rng(0)
+    pixels = rng.normal(1000, 10, (300, 900)).astype(np.float32)
+    pixels[:, 300:] = np.nan
+    source = write(pixels, tmp_path / "in.tif")
+    denoise_file(source, tmp_path / "out.tif", denoiser)
+    found = read(tmp_path / "out.tif").pixels
+    assert found.min() > 900
+    assert found.max() < 1100
+
+
+def test_images_of_one_pixel_and_of_one_row(tmp_path: Path, denoiser: Any) -> None:
+    rng = np.random.default_rng(0)
+    for number, shape in enumerate([(1, 1), (1, 300), (300, 1), (2, 3)]):
+        pixels = rng.poisson(60, shape).astype(">u2")
+        source = tmp_path / f"{number}.tif"
+        tifffile.imwrite(source, pixels, byteorder=">", compression="zlib", photometric=0)
+        denoise_file(source, tmp_path / f"{number}-out.tif", denoiser)
+        found = read(tmp_path / f"{number}-out.tif").pixels
+        expected = denoiser(read(source).pixels)
+        assert found.shape == shape
+        assert np.abs(found.astype(int) - expected).max() <= 1
+        assert found.min() > 60_000  # white is zero
+
+
+def test_a_line_of_the_journal_that_was_cut_off_never_counts(tmp_path: Path) -> None:
+    path = tmp_path / "blocks"
+    path.write_bytes(b"0\n7\n1")  # of a 12
+    for added in (3, 4):
+        with Journal(path, tmp_path / "out.tif") as journal:
+            assert 1 not in journal.done
+            assert {0, 7} <= journal.done
+            journal.add(added)
+    assert path.read_bytes() == b"0\n7\n3\n4\n"
+
+
 def test_a_changed_source_is_not_gone_on_with(
     tmp_path: Path, denoiser: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = write(_scene("uint8"), tmp_path / "in.tif")
 
-    class StopError(Exception):
-        pass
-
-    def stop(done: int, total: int) -> None:
-        if done == 5:
-            raise StopError
-
-    with pytest.raises(StopError):
-        denoise_file(source, tmp_path / "out.tif", denoiser, report=stop)
+    _begin(source, tmp_path / "out.tif", denoiser, blocks=5)
     time.sleep(0.01)
     write(255 - _scene("uint8"), source, overwrite=True)
     steps: list[int] = []

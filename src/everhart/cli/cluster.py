@@ -27,9 +27,6 @@ Cluster = Annotated[
     ),
 ]
 
-_RETRIES = 3
-"""How often a file is begun again whose worker was lost."""
-
 _CONNECT_S = 15
 
 
@@ -79,7 +76,7 @@ def on_cluster(
     from distributed import as_completed
 
     with _client(address) as client:
-        futures = client.map(work, list(items), pure=False, retries=_RETRIES)
+        futures = client.map(work, list(items), pure=False)
         of = {future.key: item for future, item in zip(futures, items, strict=True)}
         for future in as_completed(futures):  # type: ignore[no-untyped-call]
             error = future.exception()

@@ -29,6 +29,7 @@ __all__ = [
     "check_output",
     "explained",
     "finish",
+    "flush",
     "write_bytes",
     "write_text",
 ]
@@ -176,8 +177,7 @@ def atomic_path(path: str | os.PathLike[str], *, overwrite: bool = False) -> Ite
     ['note.txt']
     """
     path = check_output(path, overwrite=overwrite)
-    # A link stays a link: what it points to is replaced.
-    target = Path(os.path.realpath(path)) if overwrite and path.is_symlink() else path
+    target = _behind_link(path)
     temporary = target.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{target.suffix}")
     try:
         # Not tempfile.mkstemp, whose files only their owner may read: this one gets the
@@ -187,12 +187,9 @@ def atomic_path(path: str | os.PathLike[str], *, overwrite: bool = False) -> Ite
         raise _failure(path, error) from error
     try:
         yield temporary
-        _flush(temporary)
+        flush(temporary)
         if overwrite:
-            if target.exists():
-                with contextlib.suppress(OSError):
-                    shutil.copymode(target, temporary)
-            temporary.replace(target)
+            _replace(temporary, target)
         else:
             _rename_new(temporary, target)
         _flush_folder(target.parent)
@@ -229,7 +226,7 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
         As for :func:`atomic_path`.
     """
     path = check_output(path, overwrite=overwrite)
-    target = Path(os.path.realpath(path)) if overwrite and path.is_symlink() else path
+    target = _behind_link(path)
     temporary, old = (
         target.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{target.suffix}")
         for _ in range(2)
@@ -292,7 +289,7 @@ def begun_path(path: str | os.PathLike[str], key: str) -> Path:
     key
         What the output is made of and how; another key gives another name.
     """
-    target = Path(path)
+    target = _behind_link(Path(path))
     token = hashlib.sha256(key.encode()).hexdigest()[:16]
     return target.with_name(f"{TEMPORARY_PREFIX}{token}{target.suffix}")
 
@@ -315,20 +312,21 @@ def finish(temporary: Path, path: str | os.PathLike[str], *, overwrite: bool = F
         As for :func:`atomic_path`; the temporary file stays.
     """
     path = check_output(path, overwrite=overwrite)
-    with explained(path, temporary, path):
+    target = _behind_link(path)
+    with explained(path, temporary, target):
         if temporary.is_dir():
             _flush_all(temporary)
-            if overwrite and path.exists():
-                shutil.rmtree(path)
-            _rename_new_folder(temporary, path)
+            if overwrite and target.exists():
+                shutil.rmtree(target)
+            _rename_new_folder(temporary, target)
         else:
-            _flush(temporary)
+            flush(temporary)
             if overwrite:
-                temporary.replace(path)
+                _replace(temporary, target)
             else:
-                _rename_new(temporary, path)
+                _rename_new(temporary, target)
                 temporary.unlink(missing_ok=True)
-        _flush_folder(path.parent)
+        _flush_folder(target.parent)
 
 
 def write_bytes(
@@ -385,6 +383,19 @@ def write_text(path: str | os.PathLike[str], data: str, *, overwrite: bool = Fal
     return write_bytes(path, data.encode("utf-8"), overwrite=overwrite)
 
 
+def _behind_link(path: Path) -> Path:
+    """Return where an output lies. A link stays a link: what it points to is replaced."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def _replace(temporary: Path, target: Path) -> None:
+    """Rename in place of a file that may be there, whose permissions are kept."""
+    if target.exists():
+        with contextlib.suppress(OSError):
+            shutil.copymode(target, temporary)
+    temporary.replace(target)
+
+
 def _rename_new(temporary: Path, target: Path) -> None:
     """Rename without replacing, in one step where the system can."""
     try:
@@ -425,11 +436,12 @@ def _rename_new_folder(temporary: Path, target: Path) -> None:
 def _flush_all(folder: Path) -> None:
     for parent, _, names in os.walk(folder, topdown=False):
         for name in names:
-            _flush(Path(parent) / name)
+            flush(Path(parent) / name)
         _flush_folder(Path(parent))
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Give what was written to a file to the disk."""
     # Opened for writing, because Windows refuses to flush a file opened for reading.
     descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
     try:

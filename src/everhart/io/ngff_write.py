@@ -13,12 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from everhart.io.atomic import flush
 from everhart.io.record import RECORD_KEY, to_record
 from everhart.micrograph import Micrograph
 
 __all__ = ["NgffPlaneWriter", "write_ngff"]
 
 _CHUNK = 1024
+
+# A chunk that is not there is one that was lost.
+_CONFIG: Any = {"write_empty_chunks": True}
 
 
 def write_ngff(image: Micrograph, path: Path) -> None:
@@ -56,20 +60,32 @@ class NgffPlaneWriter:
         import zarr
 
         if (path / ".zgroup").exists():
-            group = zarr.open_group(str(path), mode="r+", zarr_format=2)
+            group: Any = zarr.open_group(str(path), mode="r+", zarr_format=2)
             self._levels: list[Any] = [
-                group[str(number)] for number in range(len(_levels(described.shape)))
+                group[str(number)].with_config(_CONFIG)  # which is not stored
+                for number in range(len(_levels(described.shape)))
             ]
         else:
             self._levels = _created(described, path)
+        self._path = path
+        self._written: set[tuple[int, int]] = set()
 
     def put(self, row: int, column: int, pixels: NDArray[Any]) -> None:
         """Write a block whose corner is at a row and a column."""
         height, width = pixels.shape
         self._levels[0][row : row + height, column : column + width] = pixels
+        deep, wide = self._levels[0].chunks
+        self._written |= {
+            (y, x)
+            for y in range(row // deep, -(-(row + height) // deep))
+            for x in range(column // wide, -(-(column + width) // wide))
+        }
 
     def flush(self) -> None:
-        """Give what was written to the disk: each chunk is a file that is there already."""
+        """Give what was written to the disk, each chunk of which is a file."""
+        for y, x in self._written:
+            flush(self._path / "0" / str(y) / str(x))
+        self._written.clear()
 
     def complete(self) -> None:
         """Make the smaller copies, a few chunks at a time."""
@@ -110,8 +126,7 @@ def _created(image: Micrograph, path: Path) -> list[Any]:
             fill_value=0,
             compressors=numcodecs.Blosc("lz4", clevel=5, shuffle=numcodecs.Blosc.SHUFFLE),
             chunk_key_encoding={"name": "v2", "separator": "/"},
-            # A chunk that is not there is one that was lost.
-            config={"write_empty_chunks": True},
+            config=_CONFIG,
         )
         for number, size in enumerate(sizes)
     ]

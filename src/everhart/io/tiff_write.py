@@ -89,14 +89,17 @@ class TiffPlaneWriter:
         import tifffile
 
         self.path = path
+        self._across = -(-described.shape[1] // self.tile)
         if not path.exists() or path.stat().st_size == 0:
+            tiles = self._across * -(-described.shape[0] // self.tile)
+            nbytes = tiles * self.tile**2 * described.dtype.itemsize  # those at the edge are whole
             tifffile.imwrite(
                 path,
                 None,
                 shape=described.shape,
                 dtype=described.dtype,
                 tile=(self.tile, self.tile),
-                bigtiff=described.pixels.nbytes >= _CLASSIC_BYTES,
+                bigtiff=nbytes >= _CLASSIC_BYTES,
                 photometric="minisblack",
                 software="everhart",
                 metadata={RECORD_KEY: to_record(described)},
@@ -105,7 +108,6 @@ class TiffPlaneWriter:
         with tifffile.TiffFile(path) as file:
             self._first = int(file.pages[0].dataoffsets[0])  # the tiles follow each other
         self._dtype = described.dtype
-        self._across = -(-described.shape[1] // self.tile)
         self._file = path.open("r+b")
 
     def put(self, row: int, column: int, pixels: NDArray[Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Mapping
 
 import numpy as np
@@ -63,6 +64,7 @@ class OpenVINOEngine:
         }
         compiled = core.compile_model(_restoration_graph(config, weights), "CPU", settings)
         self._request = compiled.create_infer_request()
+        self._lock = threading.Lock()  # one request, and buffers of its own, for all threads
 
     @classmethod
     def from_file(cls, header: ModelHeader, data: bytes, *, precision: str) -> OpenVINOEngine:
@@ -77,6 +79,10 @@ class OpenVINOEngine:
         return self._restored
 
     def _restored(self, planes: Planes) -> Planes:
+        with self._lock:
+            return self._run(planes)
+
+    def _run(self, planes: Planes) -> Planes:
         outputs = self._request.infer([planes[None]], share_inputs=True, share_outputs=True)
         learned: Planes = outputs[0][0, 0]
         if self._output == "direct":

@@ -33,7 +33,7 @@ class Journal:
         self._file: IO[str] | None = None
 
     def __enter__(self) -> Self:
-        file = self.path.open("a+", encoding="ascii")
+        file = self.path.open("a+", encoding="ascii", newline="\n")
         if not _locked(file):
             file.close()
             raise UsageError(
@@ -41,9 +41,10 @@ class Journal:
                 "give another name."
             )
         file.seek(0)
-        lines = file.read().split("\n")[:-1]
+        *lines, cut_off = file.read().split("\n")
         self.done = {int(line) for line in lines if line.isdecimal()}
-        file.write("\n" if self.done else "")  # ends a line that was cut off
+        if cut_off:  # the 1 of a 12 must not count later, when a line end comes after it
+            file.truncate(sum(len(line) + 1 for line in lines))
         self._file = file
         return self
 

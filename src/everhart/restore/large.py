@@ -76,9 +76,10 @@ def goes_in_pieces(
             return False
         with contextlib.closing(open_plane(source)) as reader:
             height, width = reader.shape
+            dtype = reader.described.dtype
     except (EverhartError, OSError):
         return False
-    can = learned and Path(target).suffix.lower() in _WRITERS
+    can = learned and _is_written(Path(target), dtype)
     return height * width > (LARGE_PIXELS if can else DEFAULT_LIMITS.max_pixels_per_plane)
 
 
@@ -95,8 +96,9 @@ def denoise_file(
     """Denoise an image from file to file without having it in memory.
 
     The result is that of :func:`everhart.restore.denoise`, pixel for pixel but for the rounding of
-    the arithmetic. It is written under a temporary name, block by block: after an interruption,
-    the same call goes on with the block that was not finished.
+    the arithmetic, and but for blocks without a finite pixel: they become the mean of the image.
+    It is written under a temporary name, block by block: after an interruption, the same call
+    goes on with the block that was not finished.
 
     Parameters
     ----------
@@ -147,12 +149,18 @@ def denoise_file(
     check_output(target, overwrite=overwrite)
     reader = open_plane(source, pixel_size_nm=pixel_size_nm)
     with contextlib.closing(reader):
+        if not _is_written(target, reader.described.dtype):
+            raise UsageError(
+                f"{source} holds pixels of one bit, and {target.name} was asked for: an image of "
+                "this size and kind is written as .zarr."
+            )
         shown = {"method": denoiser.name, **denoiser.parameters}
         described = _described(reader.described, shown, denoiser.model_hash)
         if data_bar == "crop":
             described = described.crop_data_bar()
         temporary = begun_path(target, _key(Path(source), described, network))
-        journal_path = temporary.with_suffix(".blocks")
+        # One for each format: what is done in a TIFF is not done in a Zarr.
+        journal_path = temporary.with_name(f"{temporary.name}.blocks")
         with explained(target, temporary, journal_path), Journal(journal_path, target) as journal:
             if not journal.done or not temporary.exists():
                 journal.restart()
@@ -167,6 +175,12 @@ def denoise_file(
             finish(temporary, target, overwrite=overwrite)
             journal.remove()
     return described
+
+
+def _is_written(target: Path, dtype: np.dtype[Any]) -> bool:
+    """Say whether an output is written block by block; pixels of one bit are not in a TIFF."""
+    suffix = target.suffix.lower()
+    return suffix in _WRITERS and (dtype.kind != "b" or _WRITERS[suffix] is NgffPlaneWriter)
 
 
 def _described(image: Micrograph, shown: dict[str, Any], model_hash: str | None) -> Micrograph:
@@ -296,7 +310,7 @@ class _Restorer:
         self._stride, self._halo = engine.stride, engine.receptive_radius
         self._mask_plane = engine.mask_plane
         middle = _Block(*(_middle(n) for n in self._size))
-        known = fill_non_finite(reader.window(middle.rows, middle.columns))
+        known = self._filled(reader.window(middle.rows, middle.columns))
         self._on_window = engine.on(self._seen(known)[0])
 
     def read(self, block: _Block) -> Array:
@@ -307,7 +321,7 @@ class _Restorer:
     def __call__(self, block: _Block, window: Array) -> Array:
         """Restore a block from the part of the image around it."""
         dtype = window.dtype
-        filled = fill_non_finite(window)
+        filled = self._filled(window)
         spans = self._spans(block)
         inner = tuple(
             slice(part.start - shown.start, part.stop - shown.start)
@@ -328,6 +342,12 @@ class _Restorer:
         if excess is not None:
             restored = restored + excess[inner]
         return self._scale.restore(restored, dtype)
+
+    def _filled(self, window: Array) -> Array:
+        """Fill pixels that are not finite; a window without any other is as grey as the image."""
+        if window.dtype.kind == "f" and not np.isfinite(window).any():
+            return np.full_like(window, self._scale.mean)
+        return fill_non_finite(window)
 
     def _seen(self, window: Array) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Return the normalised window as the network sees it, and what it does not see."""
