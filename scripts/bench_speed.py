@@ -77,14 +77,27 @@ eh.denoise(eh.read(sys.argv[1]), model=sys.argv[2], precision=sys.argv[3], devic
 """
 
 
+WATCH = """
+import json, resource, subprocess, sys
+done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps([done.returncode, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024]))
+"""
+
+
 def spawn(command: list[str], threads: int) -> tuple[float, float]:
-    """Run a command and return its CPU seconds and peak memory in MB."""
+    """Run a command and return its CPU seconds and peak memory in MB.
+
+    A small process stands between: the system counts to a process what the one that started it
+    had in memory.
+    """
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    process = os.posix_spawn(command[0], command, environment)
-    _, status, usage = os.wait4(process, 0)
+    watched = [sys.executable, "-c", WATCH, *command]
+    done = subprocess.run(watched, env=environment, capture_output=True, text=True, check=True)
+    status, seconds, memory = json.loads(done.stdout)
     if status:
         raise SystemExit(f"{' '.join(command)} failed")
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    return float(seconds), float(memory)
 
 
 def median_of(command: list[str], arguments: argparse.Namespace) -> tuple[float, float]:

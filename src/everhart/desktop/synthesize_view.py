@@ -68,7 +68,7 @@ class SynthesizeView(QWidget):
         self.label = QLineEdit(placeholderText="none")
         self.count = QSpinBox(minimum=1, maximum=1000, value=8)
         self.seed = QSpinBox(minimum=0, maximum=2**31 - 1)
-        self.steps = QSpinBox(minimum=1, maximum=1000, value=250)
+        self.steps = QSpinBox(minimum=1, maximum=1000, value=100)
         self.sampler = QComboBox()
         self.sampler.addItems(["ddpm", "ddim", "dpm"])
         form = QFormLayout()
