@@ -52,7 +52,7 @@ def opened_window(folder: Path) -> Iterator[MainWindow]:
             window.work.queue.cancel(job)
         wait_until(lambda: not window.work.queue.active)
         window.parts.label.painted.undo_stack.setClean()
-        window.parts.label._drafts.clear()  # or it would ask
+        window.parts.label._unsaved.clear()  # or it would ask
         window.close()
         window.deleteLater()
 

@@ -118,3 +118,30 @@ def test_drawing_can_be_cancelled(tmp_path: Path):
     request = Request("synthesize", {"n": 1}, (tmp_path / "model.safetensors",))
     with pytest.raises(CancelledError):
         GeneratorBackend().run(request, tmp_path, print, print, lambda: True)
+
+
+def test_labels_that_were_not_saved_are_kept_while_others_are_looked_at(
+    labelling: MainWindow, folder: Path, tmp_path: Path, until
+):
+    view = labelling.parts.label
+
+    def look_at(name: str) -> None:
+        labelling.open_paths([folder / name])
+        until(lambda: view._picture.path == folder / name)
+
+    view.painted.begin_stroke()
+    view.painted.paint(QPointF(20, 20), QPointF(60, 20), 5, 1)
+    view.painted.end_stroke("Brush")
+    painted = view.painted.labels.copy()
+    for _ in range(2):  # the second time without a stroke in between
+        look_at("wafer_10.tif")
+        assert not view.painted.labels.any()
+        assert view.has_unsaved
+        look_at("wafer_2.tif")
+        assert (view.painted.labels == painted).all()
+    view.save(tmp_path / "labels.png")
+    assert not view.has_unsaved
+    look_at("wafer_10.tif")
+    look_at("wafer_2.tif")
+    assert (view.painted.labels == painted).all()
+    assert not view.has_unsaved

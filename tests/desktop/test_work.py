@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from PySide6.QtWidgets import (
 from everhart import io
 from everhart.cli import main
 from everhart.desktop.form import SchemaForm
+from everhart.desktop.library import Entry
 from everhart.desktop.marks import Marks, row_of
 from everhart.desktop.results import Record
 from everhart.desktop.saving import free_name, save_tables
@@ -330,3 +333,49 @@ def test_neither_torch_nor_the_service_is_needed_for_the_window():
 def _environment(home: Path) -> dict[str, str]:
     homes = dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"), str(home))
     return {**os.environ, **homes, "QT_QPA_PLATFORM": "offscreen"}
+
+
+def test_of_several_images_of_a_result_one_goes_to_the_trash(
+    shown: MainWindow, folder: Path, tmp_path: Path, until, monkeypatch: pytest.MonkeyPatch
+):
+    trashed: list[str] = []
+    monkeypatch.setattr(
+        "everhart.desktop.commands.QFile.moveToTrash", lambda name: not trashed.append(name)
+    )
+    source = folder / "wafer_2.tif"
+    made = tmp_path / "made"
+    made.mkdir()
+    names = ("synthetic_0.tif", "synthetic_1.tif")
+    for name in names:
+        shutil.copy(source, made / name)
+    record = Record(made, (source,), "synthesize", {}, "this computer", names)
+    for name in names:
+        shown.library.add(Entry(made / name, 0, source, record))
+    shown.parts.browser.select(made / names[0])
+    until(lambda: shown.parts.browser.selected[0].path == made / names[0])
+    shown.actions_by_name["trash"].trigger()
+    assert trashed == [str(made / names[0])]
+    assert [entry.path.name for entry in shown.library.results_of(source)] == [names[1]]
+
+
+def test_what_is_being_saved_is_saved_when_the_window_is_closed(
+    shown: MainWindow, folder: Path, tmp_path: Path, until, monkeypatch: pytest.MonkeyPatch
+):
+    """And what comes to be at its name after the question is not replaced."""
+    go_on = threading.Event()
+    shown.saving.submit(go_on.wait, lambda _: None, lambda _: None)
+    entry = shown.library.entry(folder / "wafer_2.tif")
+    assert entry is not None
+    for name in ("taken.tif", "saved.tif"):
+        answer = (str(tmp_path / name), "")
+        monkeypatch.setattr(
+            "everhart.desktop.commands.QFileDialog.getSaveFileName",
+            lambda *_, answer=answer: answer,
+        )
+        shown.commands.save_entry(entry)
+    (tmp_path / "taken.tif").write_text("of somebody else")
+    shown.close()
+    go_on.set()
+    until(lambda: (tmp_path / "saved.tif").exists())
+    assert (io.read(tmp_path / "saved.tif").pixels == io.read(entry.path).pixels).all()
+    assert (tmp_path / "taken.tif").read_text() == "of somebody else"

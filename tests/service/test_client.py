@@ -90,3 +90,11 @@ def test_a_hostile_service_writes_nowhere_else(client: Client, tmp_path: Path):
     result = Result("0" * 32, "0" * 32, 0, [], "denoise", {}, {}, [file], "")
     with pytest.raises(ServiceError, match="no file name"):
         client.download(result, tmp_path)
+
+
+def test_a_token_that_cannot_be_sent_is_not_repeated():
+    Client(token="evh_0123\n").close()  # as read from a file
+    for token in ("evh_01\n23", "evh_s\u00e9cret"):
+        with pytest.raises(UsageError, match="characters that no token has") as raised:
+            Client(token=token)
+        assert token[4:] not in str(raised.value)

@@ -44,12 +44,24 @@ class Client:
         The token; that of the environment variable ``EVERHART_TOKEN`` if none is given.
     timeout_s
         How long one answer may take.
+
+    Raises
+    ------
+    UsageError
+        If the URL or the token cannot be used.
     """
 
     def __init__(
         self, url: str = "http://127.0.0.1:8765", token: str | None = None, timeout_s: float = 120
     ) -> None:
         token = token if token is not None else os.environ.get("EVERHART_TOKEN")
+        token = (token or "").strip()  # a file that it was read from ends with a new line
+        if not (token.isascii() and token.isprintable()):
+            # It is not repeated: what refuses the header would write it into its message.
+            raise UsageError(
+                "A token with characters that no token has was given: copy it again, or make one "
+                "with everhart token."
+            )
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
             self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s)

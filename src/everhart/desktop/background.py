@@ -83,10 +83,16 @@ class Background(QObject):
         if not self._closed:
             self._came.emit(call)
 
-    def close(self) -> None:
-        """Take no more work, and forget what comes of work under way."""
+    def close(self, *, finish: bool = False) -> None:
+        """Take no more work, and forget what comes of work under way.
+
+        Parameters
+        ----------
+        finish
+            Whether what waits is still done, before the program ends.
+        """
         self._closed = True
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=not finish)
 
     def _call(self, call: Callable[[], Any]) -> None:
         if not self._closed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QBuffer, QFile, QIODevice, QStandardPaths, QUrl
 from PySide6.QtGui import QDesktopServices, QKeySequence
@@ -205,7 +205,7 @@ class Commands:
                 save_image(entry.path, target, overwrite=False)
             return len(entries)
 
-        self.window.background.submit(
+        self.window.saving.submit(
             work,
             lambda count: self.window.say(f"Saved: {count} images in {name}", "done"),
             self.window.say,
@@ -224,8 +224,9 @@ class Commands:
         )
         if name:
             target = Path(name)
-            self.window.background.submit(
-                lambda: save_image(entry.path, target, overwrite=target.exists()),
+            is_asked = target.exists()  # what comes there from now on was not asked about
+            self.window.saving.submit(
+                lambda: save_image(entry.path, target, overwrite=is_asked),
                 lambda path: self.window.say(f"Saved: {path}", "done"),
                 self.window.say,
             )
@@ -292,8 +293,12 @@ class Commands:
             self.window.say("No result is selected: images that were opened are not deleted here.")
             return
         for entry in entries:
-            if entry.record is None or not QFile.moveToTrash(str(entry.record.folder)):
-                self.window.say(f"{entry.path.parent} cannot be moved to the trash.")
+            # One of several images of a result goes alone.
+            is_alone = entry.record is not None and len(entry.record.images) == 1
+            gone = entry.path.parent if is_alone else entry.path
+            is_moved: Any = QFile.moveToTrash(str(gone))  # its stub says a pair
+            if not is_moved:
+                self.window.say(f"{gone} cannot be moved to the trash.")
                 continue
             self.window.library.remove(entry.path)
         self.window.parts.browser.select(self._origin(entries[0].family))

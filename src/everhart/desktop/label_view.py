@@ -50,6 +50,7 @@ class LabelView(QWidget):
         self._background = background
         self._picture: Picture | None = None
         self._drafts: dict[Path, np.ndarray[tuple[int, int], np.dtype[np.uint8]]] = {}
+        self._unsaved: set[Path] = set()
         self.painted = Mask(self)
         self.state = ViewState(self)
         self.pane = MaskPane(self.painted, self.state)
@@ -155,18 +156,22 @@ class LabelView(QWidget):
             self.said.emit(sentence(error), "error")
             return
         self.painted.undo_stack.setClean()
+        self._unsaved.discard(self._picture.path)
         self.said.emit(f"Saved: {target}", "done")
 
     @property
     def has_unsaved(self) -> bool:
         """Whether there are labels that were not saved."""
-        return not self.painted.undo_stack.isClean() or bool(self._drafts)
+        return not self.painted.undo_stack.isClean() or bool(self._unsaved)
 
     def _keep(self) -> None:
-        if self._picture is not None and not self.painted.undo_stack.isClean():
-            self._drafts[self._picture.path] = self.painted.labels.copy()
-        elif self._picture is not None:
-            self._drafts.pop(self._picture.path, None)
+        if self._picture is None:
+            return
+        path = self._picture.path
+        self._drafts[path] = self.painted.labels
+        # What was kept once is still unsaved where nothing was painted since.
+        if not self.painted.undo_stack.isClean():
+            self._unsaved.add(path)
 
     def _set_label(self, label: int) -> None:
         self.pane.label = label

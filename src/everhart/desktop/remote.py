@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from everhart.client import Client, Job, Result, ServiceError
 from everhart.desktop.backend import OperationInfo, Outcome, Request
@@ -39,8 +39,9 @@ class ServiceBackend:
 
     def __init__(self, url: str, token: str | None = None) -> None:
         self.url = url.rstrip("/")
-        self._client = Client(self.url, token or "", timeout_s=_TIMEOUT_S)
-        self._asking = Client(self.url, token or "", timeout_s=_HEALTH_TIMEOUT_S)
+        self._token = token or ""
+        self._client = Client(self.url, self._token, timeout_s=_TIMEOUT_S)
+        self._asking = Client(self.url, self._token, timeout_s=_HEALTH_TIMEOUT_S)
         self._sent: dict[tuple[Path, int, int], str] = {}
         self._closed = threading.Event()
 
@@ -102,12 +103,26 @@ class ServiceBackend:
                 **request.parameters,
             )
         )
+        try:
+            self._follow(job, request, ids, folder, on_outcome, on_word, patiently)
+        except CancelledError:
+            if is_cancelled():  # and not only signed out: then it goes on there
+                self._cancel(job.id)
+            raise
+
+    def _follow(
+        self,
+        job: Job,
+        request: Request,
+        ids: Sequence[str],
+        folder: Path,
+        on_outcome: Callable[[Outcome], None],
+        on_word: Callable[[str], None],
+        patiently: Callable[[Callable[[], Any]], Any],
+    ) -> None:
+        """Take what comes of a job until it has ended."""
         seen: set[str] = set()
         while True:
-            if is_cancelled() or self._closed.is_set():
-                with suppress(ServiceError):  # it may be away
-                    self._client.cancel(job.id)
-                raise CancelledError("It was cancelled.")
             now = patiently(lambda: self._client.job(job.id))
             if now.done > len(seen):
                 for result in patiently(lambda: list(self._client.results(job.id))):
@@ -120,6 +135,12 @@ class ServiceBackend:
                 return
             on_word("waits for its turn" if now.state == "queued" else "runs there")
             self._closed.wait(_LOOK_EVERY_S)
+
+    def _cancel(self, job: str) -> None:
+        """Stop a job there, by a connection of its own: the window may have closed the other."""
+        own = Client(self.url, self._token, timeout_s=_HEALTH_TIMEOUT_S)
+        with own, suppress(ServiceError):  # it may be away
+            own.cancel(job)
 
     def fetch_images(self, name: str, folder: Path) -> list[Path]:
         """Download the newest images whose name contains a text.
@@ -211,6 +232,8 @@ class ServiceBackend:
         """Do something that needs the service; wait where it is away."""
         away_since: float | None = None
         while True:
+            if is_cancelled() or self._closed.is_set():
+                raise CancelledError("It was cancelled.")
             try:
                 return work()
             except ServiceError as error:
@@ -222,6 +245,6 @@ class ServiceBackend:
             except RuntimeError:  # httpx says so of a client that was closed in another thread
                 if not self._closed.is_set():
                     raise
-            on_word("waits for the service, which does not answer")
-            if is_cancelled() or self._closed.wait(_LOOK_EVERY_S):
-                raise CancelledError("It was cancelled.")
+            if not self._closed.is_set():
+                on_word("waits for the service, which does not answer")
+            self._closed.wait(_LOOK_EVERY_S)
