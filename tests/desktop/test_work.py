@@ -25,13 +25,17 @@ from PySide6.QtWidgets import (
 
 from everhart import io
 from everhart.cli import main
+from everhart.desktop.backend import Outcome, Request
 from everhart.desktop.form import SchemaForm
+from everhart.desktop.jobs import Job
 from everhart.desktop.library import Entry
+from everhart.desktop.local import LocalBackend
 from everhart.desktop.marks import Marks, row_of
-from everhart.desktop.results import Record
+from everhart.desktop.results import Record, ResultStore
 from everhart.desktop.saving import free_name, save_tables
 from everhart.desktop.table import SortedTable, TableModel
 from everhart.desktop.window import MainWindow
+from everhart.desktop.work import Work
 from everhart.errors import UsageError
 from everhart.measure.result import Outline
 from everhart.micrograph import Micrograph
@@ -379,3 +383,17 @@ def test_what_is_being_saved_is_saved_when_the_window_is_closed(
     until(lambda: (tmp_path / "saved.tif").exists())
     assert (io.read(tmp_path / "saved.tif").pixels == io.read(entry.path).pixels).all()
     assert (tmp_path / "taken.tif").read_text() == "of somebody else"
+
+
+def test_a_record_that_cannot_be_written_costs_a_sentence(tmp_path: Path, qapp):
+    """As on a full disk: the folder of the outcome is not there."""
+    backend = LocalBackend(tmp_path)
+    work = Work(ResultStore(tmp_path), backend)
+    said: list[str] = []
+    work.failed.connect(said.append)
+    image = tmp_path / "a.tif"
+    job = Job(1, Request("denoise", {}, (image,)), backend)
+    work.queue.came.emit(job, Outcome((image,), tmp_path / "gone", ("restored.tif",)))
+    assert len(said) == 1
+    assert "does not exist" in said[0]
+    backend.close()

@@ -9,6 +9,7 @@ from typing import Any
 from PySide6.QtCore import QObject, Signal
 
 from everhart.desktop.backend import Backend, Outcome, Request
+from everhart.desktop.background import sentence
 from everhart.desktop.jobs import Job, JobQueue
 from everhart.desktop.library import Entry
 from everhart.desktop.results import Record, ResultStore
@@ -93,7 +94,11 @@ class Work(QObject):
             said = outcome.error
             self.failed.emit(said if name in said else f"{name}: {said}")
             return
-        record = self.store.keep(job.request, outcome, job.backend.title)
+        try:
+            record = self.store.keep(job.request, outcome, job.backend.title)
+        except Exception as error:  # a full disk
+            self.failed.emit(sentence(error))
+            return
         if record.operation.startswith(PREFIX):
             self.measurements[record.sources[0]] = record
             self.measured.emit(job, record)
