@@ -46,9 +46,9 @@ def choose_engine(
 ) -> Literal["torch", "openvino"]:
     """Return the engine to run a model with.
 
-    OpenVINO computes a U-Net on a processor in about four fifths of PyTorch's time and half of
-    its memory, and starts without PyTorch. It is taken where it is installed; what it does
-    not know, and what runs on a GPU, is PyTorch's.
+    OpenVINO computes a U-Net on a processor in about three quarters of PyTorch's time and two
+    thirds of its memory, and starts without PyTorch. It is taken where it is installed; what it
+    does not know, and what runs on a GPU, is PyTorch's.
 
     Parameters
     ----------
