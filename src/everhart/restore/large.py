@@ -20,6 +20,7 @@ from everhart.io.atomic import begun_path, check_output, explained, finish
 from everhart.io.limits import DEFAULT_LIMITS
 from everhart.io.ngff_write import NgffPlaneWriter
 from everhart.io.plane import PlaneReader, empty_plane, open_plane
+from everhart.io.registry import format_to_read
 from everhart.io.tiff_write import TiffPlaneWriter
 from everhart.micrograph import Array, HistoryEntry, Micrograph, __version__
 from everhart.restore.denoise import Denoiser
@@ -72,7 +73,10 @@ def goes_in_pieces(
     """
     source = Path(source)
     try:
-        if not source.is_dir() and source.stat().st_size < _SMALL_FILE:
+        # What cannot be opened piece by piece would be decoded here and once more to restore it.
+        in_pieces = format_to_read(source).plane is not None
+        least = _SMALL_FILE if in_pieces else DEFAULT_LIMITS.max_pixels_per_plane
+        if not source.is_dir() and source.stat().st_size < least:
             return False
         with contextlib.closing(open_plane(source)) as reader:
             height, width = reader.shape
