@@ -251,3 +251,13 @@ def test_what_offsets_of_rows_may_be_is_warned_of() -> None:
     y, x = np.mgrid[:200, :300]
     film = 100.0 + 50 * (np.abs(y - 0.02 * x - 90.0) < 20) + rng.normal(0, 5, y.shape)
     assert layers(film, unit="px").summary["warning"] is None
+
+
+@pytest.mark.parametrize("slope", [0.1, 0.07, 0.05])
+def test_a_slanted_edge_without_noise_is_one_interface(slope: float) -> None:
+    """It is a staircase, which was found twice."""
+    y, x = np.mgrid[:96, :128]
+    film = 100.0 + 50 * (np.abs(y - slope * x - 40.0) < 10)
+    found = layers(film, unit="px")
+    assert len(found.table) == 1
+    assert 18.5 < found.table["thickness_px"][0] < 20.5

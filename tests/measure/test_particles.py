@@ -98,22 +98,28 @@ def test_a_neck_is_cut(distance: float) -> None:
     assert separate(mask).max() == 2
 
 
-@settings(max_examples=20)
-@given(
-    length=st.floats(20, 90),
-    width=st.floats(7, 14),
-    angle=st.floats(0, 180),
-    seed=st.integers(0, 99),
-)
-def test_a_rough_rod_is_not_cut(length: float, width: float, angle: float, seed: int) -> None:
+def test_a_rough_rod_is_not_cut() -> None:
+    """Of 100 rods with rough borders two are cut at most: there are rods with a neck."""
+    rng = np.random.default_rng(0)
+    cut = 0
+    for _ in range(100):
+        size = {"length": rng.uniform(20, 90), "width": rng.uniform(7, 14)}
+        cut += separate(_rough_rod(rng, angle=rng.uniform(0, 180), **size)).max() != 1
+    assert cut <= 2
+
+
+def _rough_rod(
+    rng: np.random.Generator, *, length: float, width: float, angle: float
+) -> np.ndarray[Any, np.dtype[np.bool_]]:
     from scipy.ndimage import gaussian_filter
 
     y, x = np.mgrid[:120, :120] - 60.0
     turn = np.radians(angle)
     u, v = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
     distance = np.hypot(np.maximum(np.abs(u) - length / 2, 0), v) - width
-    rough = gaussian_filter(np.random.default_rng(seed).standard_normal(y.shape), 2.0)
-    assert separate(distance + 3 * rough < 0).max() == 1
+    rough = gaussian_filter(rng.standard_normal(y.shape), 2.0)
+    inside: np.ndarray[Any, np.dtype[np.bool_]] = distance + 3 * rough < 0
+    return inside
 
 
 def test_particles_at_the_border_are_flagged_and_left_out() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -148,6 +149,9 @@ def _from_image(
         if len(candidates) < 2:
             break
         traced = measure_courses(sheared.pixels, candidates, reach)
+        while (twin := _twin(traced)) is not None:
+            candidates = [c for i, c in enumerate(candidates) if i != twin]
+            traced = measure_courses(sheared.pixels, candidates, reach)
         steps = [abs(float(np.median(c.step))) for c in traced]
         strong = [c for c, step in zip(traced, steps, strict=True) if step > _STRONG * max(steps)]
         courses = [
@@ -208,6 +212,23 @@ def _common_slope(rows: Float) -> float:
     u = np.where(there, x - (there * x).sum(axis=1, keepdims=True) / n, 0)
     v = np.where(there, rows - np.nansum(rows, axis=1, keepdims=True) / n, 0)
     return float((u * v).sum() / max(float((u * u).sum()), 1e-30))
+
+
+def _twin(traced: list[Course]) -> int | None:
+    """Return the weaker of two courses of one interface, None where each is of its own.
+
+    A slanted edge without noise is a staircase, which can be found twice: both courses step the
+    same way, and lie on each other.
+    """
+    for i, (upper, lower) in enumerate(pairwise(traced)):
+        both = np.isfinite(upper.rows) & np.isfinite(lower.rows)
+        if not both.any():
+            continue
+        apart = abs(float(np.median(lower.rows[both] - upper.rows[both])))
+        weaker = abs(float(np.median(upper.step))) < abs(float(np.median(lower.step)))
+        if apart < _THINNEST and upper.sign == lower.sign:
+            return i if weaker else i + 1
+    return None
 
 
 def _from_labels(labels: NDArray[np.int64], direction: str) -> tuple[_Interfaces, bool]:
