@@ -31,7 +31,7 @@ _JOINED: Final = 3
 class Candidate(NamedTuple):
     """A block at a step, and how good its clusters are.
 
-    Parameters
+    Attributes
     ----------
     block, step
         The candidate.
