@@ -145,3 +145,20 @@ def test_labels_that_were_not_saved_are_kept_while_others_are_looked_at(
     look_at("wafer_2.tif")
     assert (view.painted.labels == painted).all()
     assert not view.has_unsaved
+
+
+def test_opened_labels_do_not_take_strokes_away(labelling: MainWindow, tmp_path: Path, until):
+    view = labelling.parts.label
+    there = np.full(view.painted.labels.shape, 7, np.uint8)
+    source = io.write(there, tmp_path / "labels.png")
+    view.open(source)
+    until(lambda: view.painted.labels[0, 0] == 7)
+    assert not view.has_unsaved
+    view.painted.begin_stroke()
+    view.painted.paint(QPointF(60, 50), QPointF(120, 50), 6, 1)
+    view.painted.end_stroke("Brush")
+    stroke = view.painted.labels.copy()
+    view.open(source)
+    until(lambda: (view.painted.labels == 7).all())
+    view.painted.undo_stack.undo()
+    assert np.array_equal(view.painted.labels, stroke)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from PySide6.QtCore import Signal
 from PySide6.QtGui import QAction, QActionGroup, QShowEvent
 from PySide6.QtWidgets import QFileDialog, QLabel, QSpinBox, QToolBar, QVBoxLayout, QWidget
@@ -122,11 +123,24 @@ class LabelView(QWidget):
             self, "Open labels", str(self._picture.path.parent), "Label images (*.png *.tif *.tiff)"
         )
         if name:
-            self._background.submit(
-                lambda: _read(Path(name), self.painted.labels.shape),
-                self.painted.start,
-                lambda fault: self.said.emit(fault, "error"),
-            )
+            self.open(Path(name))
+
+    def open(self, source: Path) -> None:
+        """Go on with a label image; strokes that were not saved come back with Undo."""
+        picture, shape = self._picture, self.painted.labels.shape
+
+        def take(labels: NDArray[np.uint8]) -> None:
+            if self._picture is not picture or picture is None:
+                words = f"{source.name} was not opened: another image is shown by now."
+                self.said.emit(words, "error")
+            elif self.painted.undo_stack.isClean() and picture.path not in self._unsaved:
+                self.painted.start(labels)
+            else:
+                self.painted.replace(labels)
+
+        self._background.submit(
+            lambda: _read(source, shape), take, lambda fault: self.said.emit(fault, "error")
+        )
 
     def ask_to_save(self) -> None:
         """Ask for a name and save the label image."""

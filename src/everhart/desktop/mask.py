@@ -63,6 +63,12 @@ class Mask(QObject):
         self.undo_stack.clear()
         self.changed.emit()
 
+    def replace(self, labels: NDArray[np.uint8]) -> None:
+        """Take other labels of the same size, as a step that can be undone."""
+        whole = (slice(0, labels.shape[0]), slice(0, labels.shape[1]))
+        change = _Change(whole, self.labels.copy(), np.ascontiguousarray(labels))
+        self.undo_stack.push(_Command(self, change, "Open"))
+
     def begin_stroke(self) -> None:
         """Begin something that is undone as one."""
         self._before = self.labels.copy()
