@@ -290,3 +290,17 @@ def test_the_picture_of_the_distribution_is_drawn(tmp_path: Path) -> None:
     found = particles(balls(), unit="px")
     draw_size_distribution(found, tmp_path / "sizes.png")
     assert (tmp_path / "sizes.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_labels_of_classes_are_no_particles() -> None:
+    """All particles as one value would be measured as one particle of a size that looks fine."""
+    classes = np.zeros((120, 160), int)
+    for cy, cx, radius in ((30, 30, 12), (80, 60, 20), (60, 120, 15)):
+        y, x = np.mgrid[:120, :160]
+        classes[np.hypot(y - cy, x - cx) < radius] = 1
+    with pytest.raises(EverhartError, match=r"The label 1 lies in 3 pieces.*--instances"):
+        particles(classes, unit="px", labels=True)
+    classes[30:34, 150:154] = 2  # a crumb beside a particle does not make it a class
+    classes[np.hypot(y - 60, x - 120) < 15] = 2
+    classes[np.hypot(y - 80, x - 60) < 20] = 3
+    assert len(particles(classes, unit="px", labels=True).table) == 3

@@ -27,6 +27,7 @@ Float = NDArray[np.float64]
 _SMALLEST = 16
 _RIM_PX = (1.0, 2.0)  # inside of the blurred edge, and width of the rim
 _EDGE_DOUBT_PX = 0.08  # of the steepest place, as spheres with a bright rim show it
+_IN_ONE_PIECE = 0.9  # part of a label that is in its largest piece
 _QUANTISATION = 1 / np.sqrt(12)
 
 
@@ -86,8 +87,8 @@ def particles(
         If the image is a stack, not finite, or has no pixel size while nm are asked for; if labels
         do not fit it.
     EverhartError
-        If nothing stands out of the noise, all particles reach out of the image, or it is
-        saturated.
+        If a label lies in several pieces; if nothing stands out of the noise, all particles
+        reach out of the image, or it is saturated.
 
     References
     ----------
@@ -309,6 +310,7 @@ def _labelled(
         if box is None:
             continue
         own = ordered[box] == value
+        _refuse_scattered(own, int(names[value - 1]))
         soft = cv2.GaussianBlur(np.pad(own, 3).astype(np.float32), (0, 0), 0.8)
         outline = _outer_contour(soft - 0.5)
         if outline is None:
@@ -324,6 +326,18 @@ def _labelled(
         rows.append(row)
         outlines.append(outline)
     return rows, outlines, {"polarity": "labels", "edge_convention": "border of the labels"}
+
+
+def _refuse_scattered(own: NDArray[np.bool_], label: int) -> None:
+    """Refuse a label that is of a class, and not of one particle."""
+    count, _, stats, _ = cv2.connectedComponentsWithStats(own.astype(np.uint8), connectivity=8)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    if areas.max() < _IN_ONE_PIECE * areas.sum():
+        raise EverhartError(
+            f"The label {label} lies in {count - 1} pieces, as that of a class and not of one "
+            "particle: give an image in which each particle has a number of its own, such as "
+            "`everhart segment --instances` writes."
+        )
 
 
 def _touching(labels: Labels, distance: int) -> set[int]:
