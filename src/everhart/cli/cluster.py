@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from importlib.util import find_spec
+from multiprocessing import get_context
 from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
 
 import typer
 
@@ -28,6 +33,11 @@ Cluster = Annotated[
 ]
 
 _CONNECT_S = 15
+_LOOK_S = 5
+"""How often it is looked whether the cluster is there, in s."""
+
+_ROUNDS = 3
+"""How often all that is left is begun again after a process of this machine died."""
 
 
 def each(
@@ -68,49 +78,101 @@ def on_cluster(
     EverhartError
         If the cluster does not answer.
     """
+    if address == "local":
+        yield from _on_this_machine(work, items)
+        return
     if find_spec("distributed") is None:
         raise UsageError(
-            "--cluster was given and Dask is not installed: install everhart[cluster], or leave "
-            "--cluster out."
+            "--cluster was given and Dask is not installed: install everhart[cluster], or give "
+            "--cluster local."
         )
-    from distributed import as_completed
+    from distributed import wait
 
     with _client(address) as client:
         futures = client.map(work, list(items), pure=False)
         of = {future.key: item for future, item in zip(futures, items, strict=True)}
-        for future in as_completed(futures):  # type: ignore[no-untyped-call]
-            error = future.exception()
-            yield of[future.key], future.result() if error is None else error
+        left = set(futures)
+        while left:
+            try:
+                done = wait(left, _LOOK_S, "FIRST_COMPLETED").done  # type: ignore[no-untyped-call]
+            except TimeoutError:
+                if client.status != "running" or not client.nthreads():
+                    raise EverhartError(
+                        f"The Dask cluster {address} is gone, or has no workers: start it, and "
+                        "give the same command for what is missing."
+                    ) from None
+                continue
+            left -= done
+            for future in done:
+                error = future.exception()
+                yield of[future.key], future.result() if error is None else error
+
+
+def _on_this_machine(
+    work: Callable[[Item], Result], items: Sequence[Item]
+) -> Iterator[tuple[Item, Result | Exception]]:
+    """Do the work in one process a core; what was in a process that died is begun again.
+
+    Nobody knows which item killed a process. After some rounds each one that is left gets a
+    process of its own, and what kills that has failed.
+    """
+    left = list(items)
+    processes, rounds = _cores(), 0
+    while left:
+        alone = rounds >= _ROUNDS
+        batch = left[:1] if alone else left
+        with ProcessPoolExecutor(
+            1 if alone else min(processes, len(left)), get_context("spawn"), _start_process
+        ) as pool:
+            futures = {pool.submit(work, item): item for item in batch}
+            for future in as_completed(futures):
+                item, error = futures[future], future.exception()
+                if isinstance(error, BrokenProcessPool) and not alone:
+                    continue
+                left.remove(item)
+                if isinstance(error, BrokenProcessPool):
+                    yield item, EverhartError("It ended the process that worked on it.")
+                elif isinstance(error, Exception):
+                    yield item, error
+                elif error is not None:
+                    raise error
+                else:
+                    yield item, future.result()
+        rounds += 1
+
+
+def _start_process() -> None:
+    """Let a process compute in one thread: there is one for each core."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @contextlib.contextmanager
 def _client(address: str) -> Iterator[Any]:
-    import dask
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
-    # One thread a process: the files are what is spread, and a network's threads would compete.
-    settings = {"distributed.logging.distributed": "error"}
-    with dask.config.set(settings), contextlib.ExitStack() as stack:
-        if address == "local":
-            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-            cluster = LocalCluster(  # type: ignore[no-untyped-call]
-                n_workers=cores or os.cpu_count() or 1,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address=None,
-            )
-            where = stack.enter_context(cluster)
-        else:
-            where = address
-        try:
-            client = Client(where, timeout=_CONNECT_S)  # type: ignore[no-untyped-call]
-        except ValueError as error:
-            raise UsageError(
-                f"--cluster {address!r} was given: give the address of a scheduler, such as "
-                "tcp://10.0.0.1:8786, or local."
-            ) from error
-        except OSError as error:
-            raise EverhartError(
-                f"The Dask cluster {address} does not answer: check that its scheduler runs."
-            ) from error
-        yield stack.enter_context(client)
+    # Asked for before Dask is: a client of it that found nothing leaves its loop in disorder.
+    parts = urlsplit(address)
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:  # a port that is no number
+        host = port = None
+    if not (parts.scheme and host and port):
+        raise UsageError(
+            f"--cluster {address!r} was given: give the address of a scheduler, such as "
+            "tcp://10.0.0.1:8786, or local."
+        )
+    try:
+        socket.create_connection((host, port), _CONNECT_S).close()
+        client = Client(address, timeout=_CONNECT_S)  # type: ignore[no-untyped-call]
+    except OSError as error:
+        raise EverhartError(
+            f"The Dask cluster {address} does not answer: check that its scheduler runs."
+        ) from error
+    with client:
+        yield client
