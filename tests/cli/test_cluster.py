@@ -7,6 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -97,17 +99,20 @@ def test_clusters_that_cannot_be_had(run, noisy_tif: Path, tmp_path: Path, monke
     assert not (tmp_path / "o.tif").exists()
 
 
-@pytest.mark.slow
-def test_a_dask_cluster(run, folder: Path, tmp_path: Path):
-    """A real scheduler and worker, in processes of their own."""
-    program = (
-        "from distributed import LocalCluster\n"
-        "if __name__ == '__main__':\n"
-        "    cluster = LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None)\n"
-        "    print(cluster.scheduler_address, flush=True)\n"
-        "    input()\n"
-    )
-    (tmp_path / "cluster.py").write_text(program, encoding="utf-8")
+PROGRAM = """
+from distributed import LocalCluster
+
+if __name__ == "__main__":
+    cluster = LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None)
+    print(cluster.scheduler_address, flush=True)
+    input()
+"""
+
+
+@pytest.fixture
+def scheduler(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A real scheduler and worker, in processes of their own, and its address."""
+    (tmp_path / "cluster.py").write_text(PROGRAM, encoding="utf-8")
     with subprocess.Popen(
         [sys.executable, str(tmp_path / "cluster.py")],
         stdin=subprocess.PIPE,
@@ -115,11 +120,25 @@ def test_a_dask_cluster(run, folder: Path, tmp_path: Path):
         text=True,
     ) as server:
         assert server.stdout is not None
-        address = server.stdout.readline().strip()
-        words = ("denoise", folder, "-o", tmp_path / "out", *QUICK, "--cluster", address)
-        assert run(*words).status == 0
+        yield server, server.stdout.readline().strip()
         server.kill()
+
+
+@pytest.mark.slow
+def test_a_dask_cluster(run, folder: Path, tmp_path: Path, scheduler):
+    words = ("denoise", folder, "-o", tmp_path / "out", *QUICK, "--cluster", scheduler[1])
+    assert run(*words).status == 0
     assert len(list((tmp_path / "out").iterdir())) == 3
+
+
+@pytest.mark.slow
+def test_a_dask_cluster_that_goes_away(scheduler):
+    server, address = scheduler
+    done = on_cluster(time.sleep, [0.01, 60], address)
+    assert next(done)[0] == 0.01
+    server.kill()
+    with pytest.raises(EverhartError, match="is gone, or has no workers"):
+        next(done)
 
 
 def test_paths_are_those_of_the_caller(run, noisy_tif: Path, tmp_path: Path, monkeypatch):

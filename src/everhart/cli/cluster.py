@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import CancelledError, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from importlib.util import find_spec
 from multiprocessing import get_context
@@ -96,16 +96,22 @@ def on_cluster(
             try:
                 done = wait(left, _LOOK_S, "FIRST_COMPLETED").done  # type: ignore[no-untyped-call]
             except TimeoutError:
-                if client.status != "running" or not client.nthreads():
-                    raise EverhartError(
-                        f"The Dask cluster {address} is gone, or has no workers: start it, and "
-                        "give the same command for what is missing."
-                    ) from None
-                continue
+                if client.nthreads():
+                    continue
+                raise _gone(address) from None
+            except CancelledError as lost:  # the scheduler is away, and with it all it knew
+                raise _gone(address) from lost
             left -= done
             for future in done:
                 error = future.exception()
                 yield of[future.key], future.result() if error is None else error
+
+
+def _gone(address: str) -> EverhartError:
+    return EverhartError(
+        f"The Dask cluster {address} is gone, or has no workers: start it, and give the same "
+        "command for the files that are missing."
+    )
 
 
 def _on_this_machine(
