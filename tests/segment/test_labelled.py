@@ -92,6 +92,7 @@ def test_label_values_become_classes():
         ({"crop_px": 40}, "multiple of 32"),
         ({"scale": 0.5, "common_pixel_size_nm": 2}, "not both"),
         ({"train": {}}, "give fields"),
+        ({"augmentation": {"elastic": {"sigma_px": 4, "spacing_px": 16}}}, "folds the image over"),
     ],
 )
 def test_wrong_configs_say_what_is_wrong(tmp_path: Path, more, said):
@@ -111,15 +112,18 @@ def test_rims_are_as_wide_as_asked_for_and_leave_every_object_an_inside():
         assert (found[objects == value] == 1).any()
 
 
-@given(st.integers(0, 2**32 - 1))
-def test_labels_move_with_their_image(seed):
+@given(st.integers(0, 2**32 - 1), st.sampled_from([None, (1.5, 12), (3, 40)]))
+def test_labels_move_with_their_image(seed, bend):
     # An image that shows its own labels, and a crop of it: what was done to both is the same.
     rng = np.random.default_rng(seed)
     classes = np.zeros((48, 56), np.uint8)
     classes[10:30, 14:40], classes[34:44, 5:20] = 1, 2
     image = np.array([-2.0, 0.0, 2.0], np.float32)[classes]
     geometric = tuple(n for n in OPERATIONS if n in ("rotate", "shear", "stretch", "drift"))
-    config = AugmentationConfig(operations=geometric, turns=True, zoom=(0.7, 1.4), count=2)
+    elastic = None if bend is None else {"sigma_px": bend[0], "spacing_px": bend[1]}
+    config = AugmentationConfig(
+        operations=geometric, turns=True, zoom=(0.7, 1.4), count=2, elastic=elastic
+    )
     pixels, moved = Crops([Field("f", image, classes)], 32, config)(rng)
     assert pixels.shape == (1, 32, 32)
     said = np.digitize(pixels[0], (-1, 1))

@@ -11,6 +11,7 @@ from everhart.nn.segmentation_losses import IGNORE, SEGMENTATION_LOSSES
 from everhart.nn.unet import UNetConfig
 from everhart.restore.config import CardConfig
 from everhart.restore.source_base import FolderConfig, Pattern
+from everhart.segment.elastic import ElasticConfig
 from everhart.synthesize.augment import AugmentConfig
 from everhart.training.config import OptimiserConfig
 
@@ -65,13 +66,16 @@ class SelectionConfig(BaseModel):
 
 
 class AugmentationConfig(AugmentConfig):
-    """How crops are changed: flips and quarter turns, magnification, and EM-TrivialAugment."""
+    """How crops are changed: flips, quarter turns, magnification, bends, and EM-TrivialAugment."""
 
     flips: bool = Field(True, description="flip crops at random")
     turns: bool = Field(
         False, description="quarter turns; not for scanned images whose noise has a direction"
     )
     zoom: tuple[float, float] = Field((1.0, 1.0), description="range of the magnification")
+    elastic: ElasticConfig | None = Field(
+        None, description="bend crops (sigma_px, spacing_px); not where lines are straight"
+    )
     count: int = Field(1, ge=0, description="operations of EM-TrivialAugment a crop")
 
     @field_validator("zoom")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from everhart.nn.segmentation_losses import IGNORE
 from everhart.restore.source_base import Image, random_window
 from everhart.segment.config import AugmentationConfig
+from everhart.segment.elastic import bent
 from everhart.segment.labelled import Field
 from everhart.segment.resample import resized, resized_labels
 from everhart.synthesize.augment import augment
@@ -83,6 +84,8 @@ def changed(
     if config.turns and pixels.shape[0] == pixels.shape[1]:
         turns = int(rng.integers(4))
         pixels, classes = np.rot90(pixels, turns), np.rot90(classes, turns)
+    if config.elastic is not None:
+        pixels, classes = bent(pixels, classes, config.elastic, rng)
     pixels = np.ascontiguousarray(pixels, np.float32) / np.float32(_SPAN)
     mask = np.ascontiguousarray(classes).astype(np.int64)
     for _ in range(config.count):
