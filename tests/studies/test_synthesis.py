@@ -75,7 +75,7 @@ def test_the_study_of_transfer_compares_with_fifteen_from_scratch(tmp_path: Path
     study = find_study("ddpm-transfer")
     rows = study.run(SCALES["smoke"], tmp_path, seeds=1, progress=lambda _: None)["rows"]
     assert len(rows) == 4
-    assert all(row["steps"] == [10, 20, 30] for row in rows)
+    assert [row["steps"] for row in rows] == [[10, 20, 30, 40], [10], [10], [10]]
     # What was learned of process A helps from the first steps on.
     assert rows[2]["loss"][0] < rows[1]["loss"][0]
     table = (tmp_path / "ddpm-transfer" / "table.md").read_text()

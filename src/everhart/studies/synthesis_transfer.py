@@ -21,20 +21,27 @@ _MANY, _FEW, _HELD_OUT = 15, 5, 8
 
 @dataclass(frozen=True)
 class _Size:
-    """How large everything is at a scale; every training takes `steps`."""
+    """How large everything is at a scale.
+
+    Process A, and B from 15 images, take `steps`; what begins with 5 images takes a quarter of
+    them, with a learning rate that ends there, too: one for all the steps would still be high.
+    """
 
     size_px: int
     widths: tuple[int, ...]
     steps: int
+    batch: int
     epoch: int
     judged: int
 
 
 _SIZES: Final = {
-    "smoke": _Size(16, (8, 16), 30, 10, 8),
-    "cpu": _Size(64, (24, 48), 1600, 50, 64),
-    "gpu": _Size(256, (64, 128, 192, 256), 60_000, 500, 128),
+    "smoke": _Size(16, (8, 16), 40, 8, 10, 8),
+    # A few CPU minutes a seed.
+    "cpu": _Size(64, (16, 32, 64), 1200, 4, 30, 64),
+    "gpu": _Size(256, (64, 128, 192, 256), 60_000, 8, 500, 128),
 }
+_QUARTER: Final = 4
 
 _WAYS: Final[tuple[tuple[str, int, Mapping[str, Any] | None], ...]] = (
     ("15 images, from scratch", _MANY, None),
@@ -70,6 +77,9 @@ class TransferStudy:
             for name, count, more in _WAYS:
                 progress(f"{self.name}: {name}, seed {seed}")
                 config = _config(size, after, seed, held_out=_HELD_OUT, limit=count)
+                if count == _FEW:
+                    steps = size.steps // _QUARTER
+                    config["optimiser"] |= {"steps": steps, "warmup_steps": min(50, steps // 4)}
                 if more is not None:
                     config |= {"start_from": str(start), **more}
                 run = place / name.replace(",", "").replace(" ", "-")
@@ -93,7 +103,7 @@ def _config(
         "validation_samples": size.judged,
         "optimiser": {
             "steps": size.steps,
-            "batch_size": 8,
+            "batch_size": size.batch,
             "learning_rate": 1e-3,
             "warmup_steps": min(50, size.steps // 4),
             "ema_decay": 0.98,
