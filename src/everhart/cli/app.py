@@ -56,6 +56,9 @@ COMMANDS: Final[dict[str, CommandSource]] = {
     "train": CommandSource("everhart.cli.train", "train", "Train a model from a YAML config."),
     "study": CommandSource("everhart.cli.study", "study", "Run a paper's tables here."),
     "models": CommandSource("everhart.cli.models", "models", "List the models at hand."),
+    "export": CommandSource(
+        "everhart.cli.export", "export", "Write a model as ONNX, for other programs."
+    ),
     "serve": CommandSource(
         "everhart.cli.serve", "serve", "Serve images, jobs and results over HTTP."
     ),

@@ -13,7 +13,15 @@ _RING = ((1, 1, 1), (1, 0, 1), (1, 1, 1))
 _FULL = ((1, 1, 1), (1, 1, 1), (1, 1, 1))
 _KNIGHTS = ((0, 1, 0, 1, 0), (1, 0, 0, 0, 1), (0, 0, 1, 0, 0), (1, 0, 0, 0, 1), (0, 1, 0, 1, 0))
 _DIAGONALS = ((1, 0, 1), (0, 1, 0), (1, 0, 1))
-_DILATION = 3
+DILATION = 3
+"""Pixels from tap to tap in the layers after the second."""
+
+_Taps = tuple[tuple[int, ...], ...]
+
+
+def tap_patterns(blind_spot: bool) -> tuple[_Taps, _Taps, _Taps]:
+    """Return which taps the kernels have: of the first layer, the second, and all further ones."""
+    return _RING if blind_spot else _FULL, _KNIGHTS, _DIAGONALS
 
 
 class LayerDropoutConfig(BaseModel):
@@ -52,7 +60,7 @@ class FBINetConfig(BaseModel):
     @property
     def receptive_radius(self) -> int:
         """Pixels around an output pixel on which it can depend: 1 + 2 + 3 a further layer."""
-        return 3 + _DILATION * (self.layers - 2)
+        return 3 + DILATION * (self.layers - 2)
 
 
 class FBINet(nn.Module):
@@ -97,12 +105,11 @@ class FBINet(nn.Module):
         super().__init__()
         self.config = config or FBINetConfig()
         width = self.config.filters
-        self.first = _TapConv(
-            self.config.in_channels, width, _RING if self.config.blind_spot else _FULL
-        )
-        self.second = _TapConv(width, width, _KNIGHTS)
+        first, second, further = tap_patterns(self.config.blind_spot)
+        self.first = _TapConv(self.config.in_channels, width, first)
+        self.second = _TapConv(width, width, second)
         self.further = nn.ModuleList(
-            _TapConv(width, width, _DIAGONALS, _DILATION) for _ in range(self.config.layers - 2)
+            _TapConv(width, width, further, DILATION) for _ in range(self.config.layers - 2)
         )
         self.activations = nn.ModuleList(_prelu(width) for _ in range(self.config.layers))
         self.mergers = nn.ModuleList(_prelu(width) for _ in range(self.config.layers - 1))
@@ -143,7 +150,7 @@ class _TapConv(nn.Conv2d):
         self,
         channels_in: int,
         channels_out: int,
-        taps: tuple[tuple[int, ...], ...],
+        taps: _Taps,
         dilation: int = 1,
     ) -> None:
         size = len(taps)

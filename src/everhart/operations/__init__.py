@@ -68,10 +68,10 @@ class DenoiseParameters(Parameters):
     ] = None
     device: Device = "auto"
     engine: Annotated[
-        Literal["auto", "torch", "openvino"],
+        Literal["auto", "torch", "openvino", "onnx"],
         Field(
             description="What runs a learned model: auto takes OpenVINO where it is installed and "
-            "knows the network, else PyTorch."
+            "knows the network, else PyTorch; onnx is ONNX Runtime."
         ),
     ] = "auto"
 

@@ -145,20 +145,25 @@ class RestorationFBINetConfig(BaseModel):
         return (self.pge or PGENetConfig()).unet.stride if self.output == "anscombe" else 1
 
 
+def fbi_net_config(config: RestorationFBINetConfig) -> FBINetConfig:
+    """Return the shape of the FBI-Net inside."""
+    return FBINetConfig(
+        in_channels=1 + config.mask_plane,
+        out_channels=1 if config.output == "direct" else 2,
+        layers=config.layers,
+        filters=config.filters,
+        blind_spot=config.blind_spot,
+        dropout=config.dropout,
+    )
+
+
 class RestorationFBINet(RestorationNetwork):
     """FBI-Net on a normalised image; as FBI-denoiser with a PGE-Net beside it."""
 
     def __init__(self, config: RestorationFBINetConfig) -> None:
         super().__init__()
         self.config = config
-        inner = FBINetConfig(
-            in_channels=1 + config.mask_plane,
-            out_channels=1 if config.output == "direct" else 2,
-            layers=config.layers,
-            filters=config.filters,
-            blind_spot=config.blind_spot,
-            dropout=config.dropout,
-        )
+        inner = fbi_net_config(config)
         self.fbi = FBINet(inner)
         self.pge = PGENet(config.pge) if config.output == "anscombe" else None
         self.stride, self.receptive_radius = config.stride, inner.receptive_radius

@@ -76,7 +76,7 @@ def make_denoiser(
     precision
         ``"auto"``, ``"fp32"`` or ``"bf16"``, for learned models.
     engine
-        ``"auto"``, ``"torch"`` or ``"openvino"``, for learned models; see
+        ``"auto"``, ``"torch"``, ``"openvino"`` or ``"onnx"``, for learned models; see
         :func:`everhart.restore.engine.choose_engine`.
     **parameters
         Parameters of the method: ``memory_mb`` and ``tile_px`` of the learned models (see

@@ -18,9 +18,13 @@ Planes: TypeAlias = NDArray[np.float32]
 WindowFunction: TypeAlias = Callable[[Planes], Planes]
 """From the planes ``(C, H, W)`` of a window to its restored image ``(H, W)``."""
 
-ENGINES = ("auto", "torch", "openvino")
+ENGINES = ("auto", "torch", "openvino", "onnx")
 
-_OPENVINO_ARCHITECTURE = "RestorationUNet"
+_ON_PROCESSORS = {"openvino": ("openvino",), "onnx": ("onnx", "onnxruntime")}
+"""The engines beside PyTorch, which run on a processor, and the libraries that they need."""
+
+_KNOWN_ARCHITECTURE = "RestorationUNet"
+"""What they run."""
 
 
 class Engine(Protocol):
@@ -43,17 +47,18 @@ class Engine(Protocol):
 
 def choose_engine(
     asked: str, header: ModelHeader, device: str, precision: str
-) -> Literal["torch", "openvino"]:
+) -> Literal["torch", "openvino", "onnx"]:
     """Return the engine to run a model with.
 
     OpenVINO computes a U-Net on a processor in about three quarters of PyTorch's time and two
     thirds of its memory, and starts without PyTorch. It is taken where it is installed; what it
-    does not know, and what runs on a GPU, is PyTorch's.
+    does not know, and what runs on a GPU, is PyTorch's. ONNX Runtime, which computes in float32,
+    is taken where it is asked for.
 
     Parameters
     ----------
     asked
-        ``"auto"``, ``"torch"`` or ``"openvino"``.
+        ``"auto"``, ``"torch"``, ``"openvino"`` or ``"onnx"``.
     header
         Header of the model.
     device
@@ -72,27 +77,40 @@ def choose_engine(
         raise UsageError(f"The precision {precision!r} was given: auto, fp32 and bf16 are allowed.")
     if asked == "torch":
         return "torch"
-    there = find_spec("openvino") is not None
-    knows = header.architecture == _OPENVINO_ARCHITECTURE
     if asked == "auto":
-        on_cpu = there and knows and resolve_device(device) == "cpu"
+        on_cpu = (
+            _is_there("openvino")
+            and header.architecture == _KNOWN_ARCHITECTURE
+            and resolve_device(device) == "cpu"
+        )
         return "openvino" if on_cpu else "torch"
-    if not there:
+    if not _is_there(asked):
         raise UsageError(
-            "The engine openvino was asked for and is not installed: install everhart[openvino], "
+            f"The engine {asked} was asked for and is not installed: install everhart[{asked}], "
             "or choose the engine torch."
         )
-    if not knows:
+    if header.architecture != _KNOWN_ARCHITECTURE:
         raise UsageError(
-            f"The engine openvino was asked for a network {header.architecture!r}: it runs "
-            f"{_OPENVINO_ARCHITECTURE!r}, choose the engine torch."
+            f"The engine {asked} was asked for a network {header.architecture!r}: it runs "
+            f"{_KNOWN_ARCHITECTURE!r}, choose the engine torch."
         )
     if device == "cuda":
         raise UsageError(
-            "The engine openvino was asked for on the device cuda: it runs on a processor, "
+            f"The engine {asked} was asked for on the device cuda: it runs on a processor, "
             "choose the engine torch or the device cpu."
         )
-    return "openvino"
+    if asked == "openvino":
+        return "openvino"
+    if precision == "bf16":
+        raise UsageError(
+            "The engine onnx was asked for in bf16: on a processor it computes in fp32, choose "
+            "the precision fp32 or another engine."
+        )
+    return "onnx"
+
+
+def _is_there(engine: str) -> bool:
+    return all(find_spec(name) is not None for name in _ON_PROCESSORS[engine])
 
 
 def make_engine(
@@ -122,6 +140,10 @@ def make_engine(
             from everhart.restore.engine_openvino import OpenVINOEngine
 
             return OpenVINOEngine.from_file(header, data, precision=precision)
+        if chosen == "onnx":
+            from everhart.restore.engine_onnx import OnnxEngine
+
+            return OnnxEngine(header, data)
         from everhart.restore.architectures import ARCHITECTURES
         from everhart.restore.engine_torch import TorchEngine
 

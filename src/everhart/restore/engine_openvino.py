@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 from collections.abc import Mapping
 
@@ -13,6 +11,7 @@ from openvino import Core, Model, Node
 from openvino import opset13 as ops
 from safetensors.numpy import load
 
+from everhart.nn.hardware import asked_threads
 from everhart.nn.openvino_unet import unet_graph
 from everhart.restore.engine import Planes, WindowFunction
 from everhart.restore.unet_config import RestorationUNetConfig
@@ -59,7 +58,7 @@ class OpenVINOEngine:
         self.bytes_per_pixel = config.maps_per_pixel * (2 if self.bf16 else 4) + _BASE_BYTES
         settings = {
             "INFERENCE_PRECISION_HINT": "bf16" if self.bf16 else "f32",
-            "INFERENCE_NUM_THREADS": _threads(),
+            "INFERENCE_NUM_THREADS": asked_threads(),
             "NUM_STREAMS": 1,
         }
         compiled = core.compile_model(_restoration_graph(config, weights), "CPU", settings)
@@ -113,12 +112,3 @@ def _with_edges(image: Node) -> Node:
     grey = ops.slice(image, [0], [1], [1], [1])
     gradient = ops.convolution(grey, kernel, [1, 1], [1, 1], [1, 1], [1, 1])
     return ops.concat([image, ops.reduce_l2(gradient, [1], True)], 1)
-
-
-def _threads() -> int:
-    """Return how many threads PyTorch takes, or would take; 0 leaves it to OpenVINO."""
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        return int(torch.get_num_threads())
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdecimal() else 0

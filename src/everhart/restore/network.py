@@ -70,7 +70,7 @@ class LearnedDenoiser:
         precision
             ``"auto"`` (bfloat16 where the hardware multiplies it itself), ``"fp32"`` or ``"bf16"``.
         engine
-            ``"auto"``, ``"torch"`` or ``"openvino"``; see
+            ``"auto"``, ``"torch"``, ``"openvino"`` or ``"onnx"``; see
             :func:`everhart.restore.engine.choose_engine`.
 
         Raises
