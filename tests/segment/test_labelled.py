@@ -90,6 +90,7 @@ def test_label_values_become_classes():
         ({"validation": {"blocks": [[0, 1]]}}, "validation needs a gap"),
         ({"border_px": 2, "classes": {"a": 0, "b": 1}}, "for single objects"),
         ({"crop_px": 40}, "multiple of 32"),
+        ({"fill_holes": "auto"}, "give border_px, too"),
         ({"scale": 0.5, "common_pixel_size_nm": 2}, "not both"),
         ({"train": {}}, "give fields"),
         ({"augmentation": {"elastic": {"sigma_px": 4, "spacing_px": 16}}}, "folds the image over"),

@@ -14,7 +14,7 @@ from everhart.cli import main
 from everhart.errors import UsageError
 from everhart.metrics.segmentation import class_scores, instance_match
 from everhart.operations import OPERATIONS
-from everhart.segment.objects import separated
+from everhart.segment.objects import holes_px, separated
 from everhart.segment.segmenter import Segmenter
 from everhart.segment.train import train
 from everhart.training.model_file import load_model, read_header
@@ -40,6 +40,61 @@ def test_tiles_are_not_seen(model: Path, rng):
     whole = segmenter.segment(image).classes
     for tile_px in (48, 96):
         np.testing.assert_array_equal(segmenter.segment(image, tile_px=tile_px).classes, whole)
+    averaged = segmenter.segment(image, average=True).classes
+    for tile_px in (48, 96):
+        np.testing.assert_array_equal(
+            segmenter.segment(image, average=True, tile_px=tile_px).classes, averaged
+        )
+
+
+def test_an_average_over_flips_and_turns_does_not_know_which_way_is_up(model: Path, rng):
+    image, objects = discs(rng, 144)
+    segmenter = Segmenter.load(model, device="cpu", precision="fp32")
+    for average, least in ((False, 0), (True, 0.9999)):
+        plain = segmenter.segment(image, average=average).classes
+        turned = segmenter.segment(np.rot90(image), average=average).classes
+        agreed = (turned == np.rot90(plain)).mean()
+        assert agreed >= least
+        if not average:
+            assert agreed < 1  # or there would be nothing to average
+    scores = class_scores([segmenter.segment(image, average=True).classes], [objects > 0], 2)
+    assert scores.mean_iou > 0.85
+
+
+def test_holes_are_filled_where_no_labelled_object_has_one(labelled: Path, tmp_path: Path):
+    ring = np.zeros((40, 40), np.uint8)
+    ring[5:20, 5:20], ring[9:16, 9:16], ring[25:35, 8:30] = 2, 0, 2
+    ring[27:33, 10:28] = 1
+    ring[8:17, 8:17][ring[8:17, 8:17] == 2] = 1
+    open_, solid = (separated(ring, rims=True, fill_holes=fill) for fill in (False, True))
+    assert (open_[10, 10], solid[10, 10]) == (0, solid[5, 5])
+    assert ((open_ == solid) | (open_ == 0)).all()
+    assert solid[0, 0] == 0
+    assert (holes_px(open_), holes_px(solid)) == (49, 0)
+    config = settings(labelled, border_px=1, fill_holes="auto")
+    config["optimiser"] = {**config["optimiser"], "steps": 1}
+    made = train(written(config, tmp_path / "c"), tmp_path / "run")
+    assert read_header(made).inference["fill_holes"] is True
+    segmenter = Segmenter.load(made, device="cpu")
+    segmenter._run = lambda *_: ring
+    found = segmenter.segment(np.random.default_rng(0).normal(size=(40, 40)), objects=True)
+    assert (found.classes == (solid > 0)).all()
+    assert (found.objects == solid).all()
+
+
+def test_one_grey_scale_for_all_images_takes_them_as_they_are(labelled: Path, tmp_path: Path):
+    config = settings(labelled, normalisation="set")
+    config["optimiser"] = {**config["optimiser"], "steps": 1}
+    made = train(written(config, tmp_path / "c"), tmp_path / "run")
+    assert read_header(made).normalisation["kind"] == "set"
+    segmenter = Segmenter.load(made, device="cpu", precision="fp32")
+    image, _ = discs(np.random.default_rng(3), 96)
+    whole = segmenter.segment(image).classes
+    # A part that holds background alone is judged as it was in the whole.
+    part = segmenter.segment(image[:64]).classes
+    assert (part[:20] == whole[:20]).all()
+    with pytest.raises(UsageError, match="grey levels with a deviation of"):
+        segmenter.segment(image / 5000.0)
 
 
 def test_grey_levels_and_dtype_do_not_matter(model: Path, rng):
@@ -48,7 +103,7 @@ def test_grey_levels_and_dtype_do_not_matter(model: Path, rng):
     expected = segmenter.segment(image).classes
     stretched = segmenter.segment(image.astype(np.uint16) * 90 + 1000).classes
     assert (stretched == expected).mean() > 0.999
-    with pytest.raises(UsageError, match="constant image"):
+    with pytest.raises(UsageError, match="is constant"):
         segmenter.segment(np.full((40, 40), 3.0))
 
 
@@ -172,6 +227,13 @@ def test_operation_function_and_file_agree(model: Path, labelled: Path, tmp_path
     assert (tmp_path / "seen.png").is_file()
     (record,) = json.loads((tmp_path / "done.json").read_text("utf-8"))["images"]
     assert record["percent"]["disc"] > 5
+    averaged = tmp_path / "averaged.tif"
+    call = ["segment", source, "-o", averaged, "--model", model, "--average"]
+    assert main([str(word) for word in call]) == 0
+    assert eh.read(averaged).history[-1].parameters["average"] is True
+    assert (eh.read(averaged).pixels == labels.pixels).mean() > 0.9
+    with pytest.raises(UsageError, match="ask for one of the two"):
+        eh.segment(image, clusters=2, average=True)
 
 
 def test_objects_go_straight_into_the_measurement(model: Path, labelled: Path, tmp_path: Path):

@@ -38,6 +38,13 @@ class SegmentParameters(Parameters):
         bool,
         Field(description="Give every object its own number: all that is not of the first class."),
     ] = False
+    average: Annotated[
+        bool,
+        Field(
+            description="Average over the image's eight flips and quarter turns: a little better "
+            "and eight times as slow."
+        ),
+    ] = False
     smoothing_px: Annotated[
         float,
         Field(
@@ -60,6 +67,7 @@ def _segment(parameters: SegmentParameters) -> Run:
         parameters.model,
         clusters=parameters.clusters,
         instances=parameters.instances,
+        average=parameters.average,
         smoothing_px=parameters.smoothing_px,
         device=parameters.device,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +93,7 @@ def make_segmentation(
     *,
     clusters: int | None = None,
     instances: bool = False,
+    average: bool = False,
     smoothing_px: float = 1.5,
     device: str = "auto",
 ) -> Segmentation:
@@ -106,6 +108,8 @@ def make_segmentation(
         Number of clusters, :data:`ESTIMATED` to estimate it; None for a trained segmentation.
     instances
         Whether single objects are told apart: all that is not of the first class.
+    average
+        Whether to average over the eight flips and quarter turns of an image.
     smoothing_px
         How far neighbouring pixels decide together on their cluster.
     device
@@ -132,6 +136,11 @@ def make_segmentation(
                 "Clusters and instances were asked for: a cluster is no object; ask for one of "
                 "the two."
             )
+        if average:
+            raise UsageError(
+                "Clusters and an average over flips and turns were asked for: the average is of a "
+                "trained segmentation's probabilities; ask for one of the two."
+            )
         return _by_clusters(model, clusters, smoothing_px, device)
     from everhart.restore.models import find_model
     from everhart.training.model_file import read_header
@@ -142,23 +151,33 @@ def make_segmentation(
     if header.kind == "generator":
         raise UsageError(f"{path} is a generator: give clusters, too, to segment by its features.")
     segmenter: Segmenter | FewShotSegmenter
+    segment_one: Callable[..., Segmented]
     if header.architecture == "FeatureClassifier":
+        if average:
+            raise UsageError(
+                f"{path} classifies the features of a generator, and an average over flips and "
+                "turns was asked for: leave it out, or give a segmentation of its own network."
+            )
         from everhart.segment.few_shot_train import FewShotSegmenter
 
         segmenter = FewShotSegmenter.load(path, device=device)
+        segment_one = segmenter.segment
     else:
         from everhart.segment.segmenter import Segmenter
 
         segmenter = Segmenter.load(path, device=device)
+        segment_one = partial(segmenter.segment, average=average)
 
     def prepare(_: Sequence[Array]) -> tuple[tuple[str, ...], _Frame]:
         def segment_frame(frame: Array, size: tuple[float, float] | None) -> NDArray[Any]:
-            found: Segmented = segmenter.segment(frame, pixel_size_nm=size, objects=instances)
+            found = segment_one(frame, pixel_size_nm=size, objects=instances)
             return found.classes if found.objects is None else found.objects
 
         return segmenter.classes, segment_frame
 
-    parameters = {"model": segmenter.header.card.name, "instances": instances}
+    parameters = {
+        "model": segmenter.header.card.name, "instances": instances, "average": average,
+    }  # fmt: skip
     return Segmentation(prepare, parameters, segmenter.sha256)
 
 
@@ -205,6 +224,7 @@ def segment(
     *,
     clusters: int | None = None,
     instances: bool = False,
+    average: bool = False,
     smoothing_px: float = 1.5,
     device: str = "auto",
 ) -> ImageT:
@@ -214,7 +234,7 @@ def segment(
     ----------
     image
         Micrograph or array, ``(H, W)`` or a stack ``(N, H, W)`` whose frames are segmented alike.
-    model, clusters, instances, smoothing_px, device
+    model, clusters, instances, average, smoothing_px, device
         As for :func:`make_segmentation`.
 
     Returns
@@ -237,7 +257,12 @@ def segment(
     ((64, 64), True)
     """
     made = make_segmentation(
-        model, clusters=clusters, instances=instances, smoothing_px=smoothing_px, device=device
+        model,
+        clusters=clusters,
+        instances=instances,
+        average=average,
+        smoothing_px=smoothing_px,
+        device=device,
     )
     if isinstance(image, Micrograph):
         return made([image])[0]

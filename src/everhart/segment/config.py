@@ -120,6 +120,11 @@ class SegmentConfig(BaseModel):
         description="for labels with one value an object: learn the objects' rims of this width, "
         "so that touching objects come apart",
     )
+    fill_holes: Literal["auto"] | bool = Field(
+        False,
+        description="give objects the background that they enclose, at use; auto: if hardly any "
+        "object that is learned from has a hole, for labels with one value an object",
+    )
     train: SelectionConfig | None = Field(
         None, description="fields to learn from; by default all that are left"
     )
@@ -140,6 +145,11 @@ class SegmentConfig(BaseModel):
         le=4,
         description="enlarge all images by this factor, at use, too: below 1 the network sees more "
         "of its surroundings for the same work, and borders are coarser",
+    )
+    normalisation: Literal["image", "set"] = Field(
+        "image",
+        description="image: every image is brought to its own mean and deviation; set: all "
+        "to those of the images learned from, where a grey level means the same in all of them",
     )
     crop_px: int = Field(
         128, ge=32, description="edge of the training crops in pixels, after all enlarging"
@@ -203,6 +213,8 @@ class SegmentConfig(BaseModel):
             raise ValueError(
                 "border_px is for single objects: give classes {background: 0, object: rest}"
             )
+        if self.fill_holes and not self.border_px:
+            raise ValueError("fill_holes is for single objects: give border_px, too")
         return self
 
     @model_validator(mode="after")

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from everhart.errors import UsageError
 from everhart.micrograph import Micrograph
 from everhart.nn.segmentation_losses import IGNORE
-from everhart.restore.normalise import GreyScale, fill_non_finite
+from everhart.restore.normalise import GreyScale
 from everhart.restore.source_base import Image, hash_of
 from everhart.segment.config import REST, LabelledConfig, SegmentConfig, SelectionConfig
+from everhart.segment.grey import normalised, scale_of_set
+from everhart.segment.objects import holes_px
 from everhart.segment.resample import factors, resized, resized_labels
 
 __all__ = [
@@ -27,11 +29,13 @@ __all__ = [
     "load_fields",
     "read_pair",
     "rims",
-    "seen",
     "split",
 ]
 
 Labels = NDArray[np.uint8]
+
+_HARDLY_ANY = 0.001
+"""Share of objects' area that holes in drawn labels have by accident."""
 
 
 @dataclass(frozen=True)
@@ -49,26 +53,45 @@ class Field:
         does not count.
     areas_px
         Areas of its objects, where labels have one value an object.
+    holes_px
+        Area of the background that single objects enclose.
     """
 
     name: str
     pixels: Image
     classes: Labels
     areas_px: tuple[int, ...] = ()
+    holes_px: int = 0
 
 
 @dataclass(frozen=True)
 class Fields:
-    """The fields to learn from and those to judge by."""
+    """The fields to learn from and those to judge by.
+
+    Parameters
+    ----------
+    train, validation
+        The fields.
+    scale
+        The grey scale of all fields to learn from; None where each image has its own.
+    """
 
     train: tuple[Field, ...]
     validation: tuple[Field, ...]
+    scale: GreyScale | None = None
 
     @property
     def smallest_px(self) -> float | None:
         """Area that one in a hundred of the learned objects is below; None without objects."""
         areas = [area for field in self.train for area in field.areas_px]
         return float(np.percentile(areas, 1)) if areas else None
+
+    @property
+    def are_solid(self) -> bool:
+        """Whether there are objects to learn from and hardly any has a hole."""
+        area = sum(sum(field.areas_px) for field in self.train)
+        holes = sum(field.holes_px for field in self.train)
+        return area > 0 and holes <= _HARDLY_ANY * area
 
     @property
     def sha256(self) -> str:
@@ -89,10 +112,15 @@ def load_fields(config: SegmentConfig) -> Fields:
     names = [image.stem for image, _ in pairs]
     learned, judged = split(names, config.train, config.validation, config.gap or 0)
 
-    def load(places: Sequence[int]) -> tuple[Field, ...]:
-        return tuple(_load(*pairs[place], config) for place in places)
+    given = {p: read_pair(*pairs[p], config.data.pixel_size_nm) for p in (*learned, *judged)}
+    scale = None
+    if config.normalisation == "set":
+        scale = scale_of_set([given[place][0].field_of_view for place in learned])
 
-    fields = Fields(load(learned), load(judged))
+    def fields_of(places: Sequence[int]) -> tuple[Field, ...]:
+        return tuple(_field(pairs[place], *given[place], config, scale) for place in places)
+
+    fields = Fields(fields_of(learned), fields_of(judged), scale)
     _check_crop(fields.train + fields.validation, config.crop_px)
     return fields
 
@@ -228,21 +256,6 @@ def rims(objects: NDArray[Any], width_px: int) -> Labels:
     return out
 
 
-def seen(pixels: NDArray[Any], name: str) -> Image:
-    """Return an image as networks see it, with mean 0 and deviation 1.
-
-    Raises
-    ------
-    UsageError
-        If it is constant.
-    """
-    filled = fill_non_finite(pixels)
-    scale = GreyScale.of(filled)
-    if scale.deviation == 0:
-        raise UsageError(f"{name} is constant: take it out of the images.")
-    return scale.normalise(filled)
-
-
 def read_pair(
     image_file: Path, label_file: Path, pixel_size_nm: float | None
 ) -> tuple[Micrograph, NDArray[Any]]:
@@ -270,9 +283,15 @@ def read_pair(
     return image, labels[: pixels.shape[0]]
 
 
-def _load(image_file: Path, label_file: Path, config: SegmentConfig) -> Field:
-    image, labels = read_pair(image_file, label_file, config.data.pixel_size_nm)
-    values = seen(image.field_of_view, image_file.name)
+def _field(
+    files: tuple[Path, Path],
+    image: Micrograph,
+    labels: NDArray[Any],
+    config: SegmentConfig,
+    scale: GreyScale | None,
+) -> Field:
+    image_file, label_file = files
+    values = normalised(image.field_of_view, scale, image_file.name)
     by = (config.scale, config.scale)
     if config.common_pixel_size_nm is not None:
         by = factors(image.pixel_size_nm, config.common_pixel_size_nm, image_file.name)
@@ -280,7 +299,8 @@ def _load(image_file: Path, label_file: Path, config: SegmentConfig) -> Field:
     if config.border_px:
         _, areas = np.unique(labels[labels > 0], return_counts=True)
         known = tuple(int(area) for area in areas)
-        return Field(image_file.stem, values, rims(labels, config.border_px), known)
+        inside = rims(labels, config.border_px)
+        return Field(image_file.stem, values, inside, known, holes_px(labels))
     classes = class_numbers(labels, config.classes, config.ignored(), label_file.name)
     return Field(image_file.stem, values, classes)
 

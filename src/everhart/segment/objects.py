@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SMALLEST_PX", "separated"]
+__all__ = ["SMALLEST_PX", "holes_px", "separated"]
 
 SMALLEST_PX = 12
 """Objects of fewer pixels are left out where nothing is known of their size."""
 
 
 def separated(
-    classes: NDArray[np.uint8], *, rims: bool, smallest_px: float = SMALLEST_PX
+    classes: NDArray[np.uint8],
+    *,
+    rims: bool,
+    smallest_px: float = SMALLEST_PX,
+    fill_holes: bool = False,
 ) -> NDArray[np.int32]:
     """Tell objects apart.
 
@@ -27,6 +33,8 @@ def separated(
         their necks.
     smallest_px
         Objects of fewer pixels are left out.
+    fill_holes
+        Whether background that a single object encloses belongs to it.
 
     Returns
     -------
@@ -40,14 +48,49 @@ def separated(
     [0, 1, 1, 1, 1, 2, 2, 2, 2, 0]
     """
     if rims:
-        return _without_small(_from_rims(classes), smallest_px)
+        found = _without_small(_from_rims(classes), smallest_px)
+        return _filled(found) if fill_holes else found
     from everhart.measure._separation import separate
 
     out = np.zeros(classes.shape, np.int32)
     for number in np.unique(classes[classes > 0]):
         pieces = separate(classes == number)
         out[pieces > 0] = pieces[pieces > 0] + out.max()
-    return _without_small(out, smallest_px)
+    out = _without_small(out, smallest_px)
+    return _filled(out) if fill_holes else out
+
+
+def holes_px(objects: NDArray[Any]) -> int:
+    """Count pixels of background that single objects enclose.
+
+    Parameters
+    ----------
+    objects
+        One value an object, 0 for background.
+
+    Examples
+    --------
+    >>> ring = np.ones((3, 4), int)
+    >>> ring[1, 1] = 0
+    >>> holes_px(ring)
+    1
+    """
+    _, places = np.unique(objects, return_inverse=True)
+    first = 0 if (objects == 0).any() else 1
+    numbers = np.asarray(places.reshape(objects.shape) + first, np.int32)
+    return int(((_filled(numbers) > 0) & (numbers == 0)).sum())
+
+
+def _filled(objects: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Give each object the background that it alone encloses."""
+    from scipy.ndimage import binary_fill_holes, find_objects
+
+    out = objects.copy()
+    for number, box in enumerate(find_objects(objects), 1):
+        if box is not None:
+            own = binary_fill_holes(objects[box] == number)
+            out[box][own & (objects[box] == 0)] = number
+    return out
 
 
 def _from_rims(classes: NDArray[np.uint8]) -> NDArray[np.int32]:

@@ -9,13 +9,14 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from everhart.errors import FileFormatError, UsageError
 from everhart.micrograph import Array
 from everhart.nn.hardware import resolve_device, use_bf16
 from everhart.nn.unet import UNetConfig
-from everhart.restore.normalise import GreyScale, fill_non_finite
 from everhart.restore.tiling import plan_tiles
+from everhart.segment.grey import normalised, stored_scale
 from everhart.segment.network import ARCHITECTURE, KIND, SegmentationUNet
 from everhart.segment.objects import SMALLEST_PX, separated
 from everhart.segment.resample import factors, resized, smoothly_resized
@@ -30,6 +31,7 @@ DEFAULT_MEMORY_MB = 350.0
 """Cap for the activations of one tile."""
 
 _OUTLIER = 20.0
+"""Standard deviations of the image beyond which the network sees no difference."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,10 @@ class Segmenter:
         self.rims = bool(said["rims"])
         self.pixel_size_nm: float | None = said["pixel_size_nm"]
         self.scale = float(said["scale"])
+        self.grey_scale = stored_scale(header.normalisation)
         self.smallest_px = float(said["smallest_px"] or SMALLEST_PX)
+        # Models of before have it not.
+        self.fill_holes = bool(said.get("fill_holes", False))
 
     @classmethod
     def load(cls, path: Path | str, *, device: str = "auto", precision: str = "auto") -> Self:
@@ -118,6 +123,7 @@ class Segmenter:
         *,
         pixel_size_nm: tuple[float, float] | None = None,
         objects: bool = False,
+        average: bool = False,
         memory_mb: float = DEFAULT_MEMORY_MB,
         tile_px: int | None = None,
     ) -> Segmented:
@@ -131,6 +137,9 @@ class Segmenter:
             Its pixel size ``(y, x)`` in nm; a model that was trained at one pixel size needs it.
         objects
             Whether to tell single objects apart, too: all that is not of the first class.
+        average
+            Whether to average the probabilities over the image's eight flips and quarter turns
+            (test-time augmentation), at eight times the work.
         memory_mb
             Cap for the network's activations; it sets the tile size.
         tile_px
@@ -148,28 +157,32 @@ class Segmenter:
         """
         if pixels.ndim != 2:
             raise UsageError(f"An image of shape {pixels.shape} was given: give (height, width).")
-        filled = fill_non_finite(pixels)
-        scale = GreyScale.of(filled)
-        if scale.deviation == 0:
-            raise UsageError("A constant image was given: there is nothing to tell apart in it.")
-        normalised = np.clip(scale.normalise(filled), -_OUTLIER, _OUTLIER)
-        shape = (normalised.shape[0], normalised.shape[1])
+        values = normalised(pixels, self.grey_scale, "The image").clip(-_OUTLIER, _OUTLIER)
+        shape = (values.shape[0], values.shape[1])
         by = (self.scale, self.scale)
         if self.pixel_size_nm is not None:
             by = factors(pixel_size_nm, self.pixel_size_nm, "The image")
-        normalised = resized(normalised, by)
+        values = resized(values, by)
         per_pixel = self.network.maps_per_pixel * (2 if self.bf16 else 4) + 12
         limit = int(tile_px) ** 2 if tile_px else int(memory_mb * 2**20 / per_pixel)
-        found = self._run(normalised, limit)
+        found = self._run(values, limit, average)
         found = smoothly_resized(found, shape)
-        classes = np.where(found == 2, np.uint8(1), found) if self.rims else found
-        if not objects:
-            return Segmented(classes)
         smallest = self.smallest_px / (by[0] * by[1])
-        return Segmented(classes, separated(found, rims=self.rims, smallest_px=smallest))
+        several = None
+        if objects or self.fill_holes:
+            several = separated(
+                found, rims=self.rims, smallest_px=smallest, fill_holes=self.fill_holes
+            )
+        classes = np.where(found == 2, np.uint8(1), found) if self.rims else found
+        if self.fill_holes:
+            assert several is not None
+            classes = np.where((classes == 0) & (several > 0), np.uint8(1), classes)
+        return Segmented(classes, several if objects else None)
 
     @torch.inference_mode()
-    def _run(self, image: NDArray[np.float32], max_window_pixels: int) -> NDArray[np.uint8]:
+    def _run(
+        self, image: NDArray[np.float32], max_window_pixels: int, average: bool
+    ) -> NDArray[np.uint8]:
         """Return the most likely class of every pixel, tile by tile."""
         stride = self.network.config.stride
         padding = [(BORDER, BORDER + -(n + 2 * BORDER) % stride) for n in image.shape]
@@ -183,13 +196,31 @@ class Segmenter:
             max_window_pixels=max_window_pixels,
         ):
             window = torch.from_numpy(np.ascontiguousarray(padded[tile.window]))[None, None]
-            with torch.autocast(self.device, torch.bfloat16, enabled=self.bf16):
-                scores = self.network(window.to(self.device))
+            window = window.to(self.device)
+            scores = self._averaged(window) if average else self._scores(window)
             core = scores[0][(slice(None), *tile.keep)]
             out[tile.core] = core.argmax(0).to(torch.uint8).cpu().numpy()
         return np.ascontiguousarray(
             out[BORDER : BORDER + image.shape[0], BORDER : BORDER + image.shape[1]]
         )
+
+    def _scores(self, window: Tensor) -> Tensor:
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.bf16):
+            return self.network(window)  # type: ignore[no-any-return]
+
+    def _averaged(self, window: Tensor) -> Tensor:
+        """Return probabilities, averaged over flips and turns of the window."""
+        # Edges are multiples of the network's stride: all eight see the same grid of pixels, so
+        # that tiles cannot be told here either.
+        total = torch.zeros((), device=window.device)
+        for turns in range(4):
+            for flipped in (False, True):
+                seen = torch.rot90(window, turns, (2, 3))
+                seen = seen.flip(3) if flipped else seen
+                found = self._scores(seen).float().softmax(1)
+                found = found.flip(3) if flipped else found
+                total = total + torch.rot90(found, -turns, (2, 3))
+        return total / 8
 
     def describe(self) -> dict[str, Any]:
         """Return what a label image's history says of the model."""

@@ -10,6 +10,7 @@ import torch
 from everhart.micrograph import __version__
 from everhart.nn.hardware import resolve_device
 from everhart.segment.config import SegmentConfig
+from everhart.segment.grey import scale_record
 from everhart.segment.labelled import load_fields
 from everhart.segment.network import (
     ARCHITECTURE,
@@ -109,7 +110,7 @@ def train(
         kind=KIND,
         architecture=ARCHITECTURE,
         config=network.config.model_dump(mode="json"),
-        normalisation={"kind": "image", "mean": 0.0, "deviation": 1.0},
+        normalisation=scale_record(fields.scale),
         inference={
             "classes": list(config.classes),
             # By these a truth in the same label values can judge.
@@ -120,6 +121,7 @@ def train(
             "scale": config.scale,
             # Smaller than hardly any that was learned from: no object.
             "smallest_px": fields.smallest_px,
+            "fill_holes": fields.are_solid if config.fill_holes == "auto" else config.fill_holes,
         },
         card=card,
     )
