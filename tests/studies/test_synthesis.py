@@ -11,8 +11,9 @@ import pytest
 from everhart import read
 from everhart.studies.catalogue import find_study
 from everhart.studies.study import SCALES
-from everhart.studies.synthesis import _SIZES, RECIPE_STUDIES, _megapixels, _recipe_config
 from everhart.studies.synthesis_data import stack_images, valid_stacks
+from everhart.studies.synthesis_recipes import RECIPE_STUDIES, megapixels, recipe_config
+from everhart.synthesize.config import DiffusionConfig
 
 
 def test_images_have_numbers_and_are_the_same_again(tmp_path: Path) -> None:
@@ -37,14 +38,28 @@ def test_a_stack_is_valid_until_its_layer_is_cut(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scale", ["cpu", "gpu"])
-def test_recipes_see_as_many_pixels(scale: str, tmp_path: Path) -> None:
-    size = _SIZES[scale]
+def test_recipes_see_as_many_pixels_as_they_may(scale: str, tmp_path: Path) -> None:
     for study in RECIPE_STUDIES:
-        seen = []
+        size = study.sizes[scale]
+        whole = size.steps * size.batch * size.size_px**2 / 1e6
         for recipe in study.recipes:
-            config = _recipe_config(recipe, size, tmp_path, 0)
-            seen.append(_megapixels(config, size.size_px)[-1])
-        assert max(seen) / min(seen) < 1.05, (study.name, seen)
+            config = recipe_config(recipe, size, tmp_path, 0)
+            seen = megapixels(config, size.size_px)
+            assert seen[-1] == pytest.approx(recipe.compute * whole, rel=0.03), recipe.name
+            network = DiffusionConfig.model_validate(config).network
+            network.complete(0, 0, 15)  # the widths suit the heads
+
+
+def test_the_study_of_the_curriculum_compares_with_whole_images(tmp_path: Path) -> None:
+    study = find_study("ddpm-curriculum")
+    rows = study.run(SCALES["smoke"], tmp_path, seeds=1, progress=lambda _: None)["rows"]
+    assert [row["recipe"] for row in rows][::2] == ["whole images", "curriculum, half the compute"]
+    assert rows[2]["megapixels"][-1] <= 0.6 * rows[0]["megapixels"][-1]
+    assert all(row["cpu_minutes"] > 0 and len(row["loss"]) >= 2 for row in rows)
+    lines = (tmp_path / "ddpm-curriculum" / "table.md").read_text().splitlines()
+    assert "+0.0 %" in lines[4]
+    assert "100 %" in lines[4]
+    assert (tmp_path / "ddpm-curriculum" / "curves.png").stat().st_size > 5000
 
 
 @pytest.mark.slow

@@ -13,8 +13,9 @@ from everhart.studies.segment import PretrainingStudy
 from everhart.studies.segment_features import FeatureStudy
 from everhart.studies.segment_magnification import MagnificationStudy
 from everhart.studies.study import AnyStudy
-from everhart.studies.synthesis import RECIPE_STUDIES, FewImagesStudy
+from everhart.studies.synthesis import FewImagesStudy
 from everhart.studies.synthesis_memory import MemoryStudy
+from everhart.studies.synthesis_recipes import RECIPE_STUDIES
 from everhart.studies.synthesis_transfer import TransferStudy
 
 __all__ = ["STUDIES", "find_study"]

@@ -1,4 +1,4 @@
-"""Synthesis from fifteen images: how good it is, and what of the recipe makes it so."""
+"""Synthesis from fifteen images: how good it is."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from everhart.studies.synthesis_runs import trained
 if TYPE_CHECKING:
     from everhart.synthesize.generator import Generator
 
-__all__ = ["RECIPE_STUDIES", "FewImagesStudy", "Recipe", "RecipeStudy", "train_few_images"]
+__all__ = ["FewImagesStudy", "train_few_images"]
 
 Float32 = NDArray[np.float32]
 
@@ -224,133 +224,3 @@ def _audit_table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.0f}"
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """One way to train: what differs from the curriculum's config.
-
-    Parameters
-    ----------
-    name
-        What it is called.
-    settings
-        Replaces settings of the config.
-    stages
-        ``"curriculum"``, ``"whole"`` images alone, or ``"mixed"``: all stages in turn, all along.
-    """
-
-    name: str
-    settings: Mapping[str, Any]
-    stages: str = "curriculum"
-
-
-@dataclass(frozen=True)
-class RecipeStudy:
-    """Recipes at equal compute, by the loss on whole images that are not learned from."""
-
-    name: str
-    title: str
-    recipes: tuple[Recipe, ...]
-
-    def run(
-        self, scale: Scale, folder: Path, *, seeds: int | None, progress: Progress
-    ) -> dict[str, Any]:
-        """Train each recipe; pixels that the network sees are the measure of compute."""
-        size = _SIZES[scale.name]
-        results = folder / self.name
-        rows = []
-        for seed in range(seeds or 1):
-            # Four of nineteen judge: two say little of a loss.
-            images = stack_images(
-                results / f"learned-{seed}", _LEARNED + 4, size.size_px, _SEED + seed
-            )
-            for recipe in self.recipes:
-                progress(f"{self.name}: {recipe.name}, seed {seed}")
-                run = results / f"{recipe.name.replace(' ', '-')}-{seed}"
-                config = _recipe_config(recipe, size, images, seed)
-                trained(config, run)
-                rows.append(_curve(recipe.name, seed, config, run, size.size_px))
-        record = {"study": self.name, "title": self.title, "scale": scale.name, "rows": rows}
-        write_text(results / "results.json", json.dumps(record, indent=2) + "\n", overwrite=True)
-        write_text(results / "table.md", _recipe_table(self.title, rows), overwrite=True)
-        return record
-
-
-def _recipe_config(recipe: Recipe, size: _Size, images: Path, seed: int) -> dict[str, Any]:
-    config = {**_config(size, images, seed), **recipe.settings}
-    config["data"] = {"folder": str(images), "held_out": 4}
-    stages = config["curriculum"]
-    if recipe.stages == "curriculum":
-        return config
-    compute = _megapixels(config, size.size_px)[-1]
-    if recipe.stages == "whole":
-        config["curriculum"] = stages[-1:]
-    else:
-        config["curriculum"] = stages * max(1, size.steps // (len(stages) * 2 * size.epoch))
-
-    def beside(epochs: int) -> float:
-        config["optimiser"] = {**config["optimiser"], "steps": epochs * size.epoch}
-        return abs(_megapixels(config, size.size_px)[-1] - compute)
-
-    # As many pixels, in fewer or more steps.
-    beside(min(range(1, 2 * size.steps // size.epoch), key=beside))
-    return config
-
-
-def _megapixels(config: Mapping[str, Any], edge: int) -> list[float]:
-    """Return the pixels that the network has seen after each epoch, in 10^6."""
-    from everhart.synthesize.patches import StageConfig, stage_at
-
-    stages = [StageConfig(**stage) for stage in config["curriculum"]]
-    steps, epoch = config["optimiser"]["steps"], config["optimiser"]["steps_per_epoch"]
-    seen = []
-    for first in range(0, steps, epoch):
-        stage = stage_at(stages, first / steps)
-        count = min(epoch, steps - first) * (stage.patch_px or edge) ** 2 * (stage.batch_size or 1)
-        seen.append(count / 1e6)
-    return [float(total) for total in np.cumsum(seen)]
-
-
-def _curve(name: str, seed: int, config: Mapping[str, Any], run: Path, edge: int) -> dict[str, Any]:
-    """Return the loss on held-out images against the pixels that were seen."""
-    import pandas as pd
-
-    losses = [float(v) for v in pd.read_csv(run / "curves.csv")["validation_loss"]]
-    seen = _megapixels(config, edge)
-    return {"recipe": name, "seed": seed, "megapixels": seen, "loss": losses, "best": min(losses)}
-
-
-def _recipe_table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    lines = [f"# {title}", "", "| recipe | seed | held-out loss | pixels (10^6) | pixels to the "
-             "first recipe's best |", "| --- | ---: | ---: | ---: | ---: |"]  # fmt: skip
-    for row in rows:
-        goal = next(r["best"] for r in rows if r["seed"] == row["seed"])
-        pairs = zip(row["megapixels"], row["loss"], strict=True)
-        there = [seen for seen, loss in pairs if loss <= goal]
-        reached = f"{there[0]:.0f}" if there else "not reached"
-        lines.append(
-            f"| {row['recipe']} | {row['seed']} | {row['best']:.4f} | "
-            f"{row['megapixels'][-1]:.0f} | {reached} |"
-        )
-    return "\n".join([*lines, ""])
-
-
-_CURRICULUM: Final = Recipe("curriculum", {})
-
-RECIPE_STUDIES: Final = (
-    RecipeStudy(
-        "ddpm-curriculum",
-        "small patches first, against whole images and all sizes mixed, at equal compute",
-        (Recipe("whole images", {}, "whole"), _CURRICULUM, Recipe("all sizes mixed", {}, "mixed")),
-    ),
-    RecipeStudy(
-        "ddpm-augment",
-        "one change of a microscope a sample, against flips and none",
-        (
-            Recipe("flips", {"augmentation": None, "flips": ["horizontal"]}),
-            Recipe("EM-TrivialAugment", {}),
-            Recipe("none", {"augmentation": None}),
-        ),
-    ),
-)
