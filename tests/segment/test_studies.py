@@ -53,16 +53,22 @@ def test_clusters_without_a_class_are_wrong() -> None:
     assert found["mean_iou"] == pytest.approx((0.5 + 1) / 2)
 
 
-def test_tables_say_how_soon_the_random_start_is_reached() -> None:
-    same = {"set": "alpt", "labels": "1", "split": 0, "mean_dice": 0.9, "boundary_f1_2_px": 0.5}
+def test_tables_say_how_far_above_the_random_start_and_how_soon() -> None:
+    same = {"set": "alpt", "labels": "1", "mean_dice": 0.9, "boundary_f1_2_px": 0.5,
+            "rare_dice": 0.6}  # fmt: skip
     rows = [
-        {**same, "start": "random", "mean_iou": 0.8, "curve": [0.1, 0.4, 0.8]},
-        {**same, "start": "poisson", "mean_iou": 0.85, "curve": [0.5, 0.8, 0.9]},
-        {**same, "start": "copied", "mean_iou": 0.4},
+        {**same, "split": 0, "start": "random", "mean_iou": 0.8, "curve": [0.1, 0.4, 0.8]},
+        {**same, "split": 1, "start": "random", "mean_iou": 0.5, "curve": [0.1, 0.4, 0.8]},
+        {**same, "split": 0, "start": "poisson", "mean_iou": 0.85, "curve": [0.5, 0.8, 0.9]},
+        {**same, "split": 1, "start": "poisson", "mean_iou": 0.55, "curve": [0.5, 0.6, 0.7]},
+        {**same, "split": 0, "start": "copied", "mean_iou": 0.4},
     ]
     table = pretraining_table("t", rows)
-    assert "| alpt | 1 | poisson | 0.850 | 0.900 | 0.500 | 2 of 3 | 1 |" in table
-    assert "| alpt | 1 | copied | 0.400 | 0.900 | 0.500 | - | 1 |" in table
+    # Splits differ by .3, and yet the difference to the random start is the same in both.
+    poisson = next(line for line in table.splitlines() if "| poisson |" in line)
+    assert "| 0.700 +- 1.906 | 0.050 +- 0.000 | 0.900" in poisson
+    assert poisson.endswith("| 2, - of 3 | 2 |")
+    assert "| alpt | 1 | copied | 0.400 | - | 0.900 | 0.600 | 0.500 | - | 1 |" in table
     assert epochs_to([0.1, 0.2], 0.5) is None
 
 

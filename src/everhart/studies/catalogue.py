@@ -14,6 +14,7 @@ from everhart.studies.segment_features import FeatureStudy
 from everhart.studies.segment_magnification import MagnificationStudy
 from everhart.studies.study import AnyStudy
 from everhart.studies.synthesis import FewImagesStudy
+from everhart.studies.synthesis_guidance import GuidanceStudy
 from everhart.studies.synthesis_memory import MemoryStudy
 from everhart.studies.synthesis_recipes import RECIPE_STUDIES
 from everhart.studies.synthesis_transfer import TransferStudy
@@ -29,6 +30,7 @@ _ALL: tuple[AnyStudy, ...] = (
     *RECIPE_STUDIES,
     MemoryStudy(),
     TransferStudy(),
+    GuidanceStudy(),
     PretrainingStudy(),
     FeatureStudy(),
     MagnificationStudy(),

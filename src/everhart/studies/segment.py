@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +30,8 @@ Labels = NDArray[np.uint8]
 class _Size:
     """How large everything is at a scale.
 
-    `labels` are numbers of labelled images, None for all; `scale` enlarges the real images.
+    `labels` are numbers of labelled images, None for all; `scale` enlarges the real images; the
+    start `small` has `small_widths` and the others `widths`.
     """
 
     sets: tuple[str, ...]
@@ -38,6 +39,7 @@ class _Size:
     labels: tuple[int | None, ...]
     starts: tuple[str, ...]
     widths: tuple[int, ...]
+    small_widths: tuple[int, ...]
     steps: int
     pretraining_steps: int
     batch: int
@@ -48,19 +50,21 @@ class _Size:
     epoch: int
 
 
-_STARTS: Final = ("random", "denoiser", "poisson", "pix2pix")
+_STARTS: Final = ("random", "denoiser", "poisson", "pix2pix", "small")
+"""``small`` is a smaller network, pretrained as ``poisson`` is."""
 
 _SIZES: Final = {
     "smoke": _Size(
-        ("stack",), 1, (1,), ("random", "poisson"), (8, 16), 8, 4, 2, 32, 64, 4, 1.0, 4
+        ("stack",), 1, (1,), ("random", "poisson", "small"), (8, 16), (8,), 8, 4, 2, 32, 64, 4,
+        1.0, 4,
     ),
     "cpu": _Size(
-        ("alpt", "particles"), 2, (1, 3), _STARTS, (32, 64, 128, 256), 150, 200, 4, 128,
-        256, 12, 0.5, 25,
+        ("alpt", "particles"), 3, (1, 3), _STARTS, (32, 64, 128, 256), (16, 32, 64, 128), 300,
+        200, 4, 96, 256, 12, 1.0, 30,
     ),
     "gpu": _Size(
         ("alpt", "isbi", "emps", "vnc", "stack", "particles"), 3, (1, 3, 10, None), _STARTS,
-        (32, 64, 128, 256), 4000, 20_000, 16, 128, 512, 40, 1.0, 100,
+        (32, 64, 128, 256), (16, 32, 64, 128), 4000, 20_000, 16, 128, 512, 40, 1.0, 100,
     ),
 }  # fmt: skip
 
@@ -81,30 +85,37 @@ class PretrainingStudy:
         cells = results / "cells"
         cells.mkdir(parents=True, exist_ok=True)
         rows: list[dict[str, Any]] = []
+        sets = []
         for name in size.sets:
             known = labelled_set(name, results / "data", size.image_px, size.images)
             if known is None:
                 progress(f"{self.name}: {name} is left out, EVERHART_DATA is not set")
                 continue
-            for number in range(seeds or size.splits):
-                split = known.split(number)
+            sets.append((known, [known.split(number) for number in range(seeds or size.splits)]))
+        for known, splits in sets:
+            for number, split in enumerate(splits):
                 rows += _copied_rows(known, split, size, number)
-                for count in size.labels:
+        # All splits with few labels come before many labels: an interval is what is wanted first.
+        for count in size.labels:
+            for number in range(seeds or size.splits):
+                for known, splits in sets:
                     for start in size.starts:
-                        key = f"{name}_{number}_{count or 'all'}_{start}"
+                        key = f"{known.name}_{number}_{count or 'all'}_{start}"
                         path = cells / f"{key}.json"
                         if not path.is_file():
                             progress(f"{self.name}: {key}")
-                            found = _cell(known, split, count, start, size, results, number)
+                            found = _cell(
+                                known, splits[number], count, start, size, results, number
+                            )
                             row = {
-                                "set": name, "split": number, "labels": str(count or "all"),
+                                "set": known.name, "split": number, "labels": str(count or "all"),
                                 "start": start,
                                 **found,
                             }  # fmt: skip
                             write_text(path, json.dumps(row, indent=2) + "\n", overwrite=True)
                         rows.append(json.loads(path.read_text(encoding="utf-8")))
-                # What is there is shown, should the rest never come.
-                self._write(results, scale.name, rows)
+                    # What is there is shown, should the rest never come.
+                    self._write(results, scale.name, rows)
         return self._write(results, scale.name, rows)
 
     def _write(
@@ -152,8 +163,9 @@ def _copied_rows(
             tuple(known.classes),
         )
         rows.append(
-            {"set": known.name, "split": number, "labels": count, "start": "copied", **found}
-        )
+            {"set": known.name, "split": number, "labels": count, "start": "copied", **found,
+             "rare_dice": found["dice"][known.rare]}
+        )  # fmt: skip
     return rows
 
 
@@ -168,6 +180,8 @@ def _cell(
 ) -> dict[str, Any]:
     from everhart.segment.segmenter import Segmenter
 
+    if start == "small":
+        size = replace(size, widths=size.small_widths)
     config = _config(known, split, split.labelled(count), size, number)
     if start != "random":
         config["start_from"] = _start(start, known, split, size, results, number)
@@ -181,8 +195,10 @@ def _cell(
         predictions.append(found.classes)
         truths.append(every[place])
     curve = pd.read_csv(model.parent / "curves.csv")
+    scores = scores_of(predictions, truths, tuple(known.classes))
     return {
-        **scores_of(predictions, truths, tuple(known.classes)),
+        **scores,
+        "rare_dice": scores["dice"][known.rare],
         "curve": [round(1 - float(error), 5) for error in curve["validation_error"]],
         "training_cpu_minutes": float(segmenter.header.card.metrics["cpu_minutes"]),
     }
@@ -198,6 +214,7 @@ def _config(
         "data": dict(known.data),
         "classes": dict(known.classes),
         "scale": 1.0 if known.simulated else size.scale,
+        "normalisation": known.normalisation,
         "train": {"blocks": [[place, place] for place in labelled]},
         "validation": {"blocks": [[place, place] for place in split.tested]},
         "gap": 0,  # the split has kept it

@@ -74,6 +74,8 @@ class LabelledSet:
         Name of its rarest class.
     turns
         Whether quarter turns leave the specimen what it is.
+    normalisation
+        ``"set"`` where a grey level means the same in all images, as a training's config has it.
     """
 
     name: str
@@ -83,6 +85,7 @@ class LabelledSet:
     gap: int
     rare: str
     turns: bool = True
+    normalisation: str = "image"
 
     @property
     def simulated(self) -> bool:
@@ -136,6 +139,8 @@ _REAL: Final[Mapping[str, Mapping[str, Any]]] = {
         "gap": 2,
         "rare": "platinum",
         "labels": "alpt-labels/*.png",
+        # How much alumina is in an image goes from 4 to 40 %, and would set its scale.
+        "normalisation": "set",
     },
     "isbi": {
         "classes": {"membrane": 0, "cell": 255},
@@ -221,6 +226,7 @@ def _real(name: str, known: Mapping[str, Any]) -> LabelledSet | None:
         places,
         known["gap"],
         known["rare"],
+        normalisation=known.get("normalisation", "image"),
     )
 
 

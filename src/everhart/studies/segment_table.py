@@ -39,25 +39,38 @@ def epochs_to(curve: Sequence[float], target: float) -> int | None:
 
 
 def pretraining_table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the table of the study ``segment-pretraining``: means over splits."""
-    head = ["set", "labels", "start", "mIoU", "mean Dice", "border F1, 2 px",
-            "epochs to 95 % of random's", "splits"]  # fmt: skip
-    lines = [f"# {title}", "", f"| {' | '.join(head)} |", "| --- | ---: | --- |" + " ---: |" * 5]
+    """Return the table of the study ``segment-pretraining``: means over splits.
+
+    Differences are those to the random start of the same split, so that what a split is worth
+    does not widen their interval; epochs are those to the random start's last score, one a split.
+    """
+    head = ["set", "labels", "start", "mIoU", "above random", "mean Dice", "rarest class, Dice",
+            "border F1, 2 px", "epochs to random's last score", "splits"]  # fmt: skip
+    lines = [f"# {title}", "", f"| {' | '.join(head)} |", "| --- | ---: | --- |" + " ---: |" * 7]
     groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["set"], row["labels"], row["start"]), []).append(row)
-    for (name, labels, start), cells in groups.items():
+    for (name, labels, start), cells in sorted(groups.items(), key=lambda group: group[0][:2]):
         random = {c["split"]: c for c in groups.get((name, labels, "random"), [])}
-        epochs = []
+        above, epochs = [], []
         for cell in cells:
-            if "curve" not in cell or cell["split"] not in random:
+            other = random.get(cell["split"])
+            if "curve" not in cell or other is None:
                 continue
-            found = epochs_to(cell["curve"], 0.95 * random[cell["split"]]["curve"][-1])
-            epochs.append("-" if found is None else f"{found} of {len(cell['curve'])}")
-        figures = [
-            interval([c[key] for c in cells])
-            for key in ("mean_iou", "mean_dice", "boundary_f1_2_px")
+            above.append(cell["mean_iou"] - other["mean_iou"])
+            found = epochs_to(cell["curve"], other["curve"][-1])
+            epochs.append("-" if found is None else str(found))
+        line = [
+            name,
+            labels,
+            start,
+            interval([c["mean_iou"] for c in cells]),
+            interval(above) if above and start != "random" else "-",
+            interval([c["mean_dice"] for c in cells]),
+            interval([c["rare_dice"] for c in cells]),
+            interval([c["boundary_f1_2_px"] for c in cells]),
+            f"{', '.join(epochs)} of {len(cells[0]['curve'])}" if epochs else "-",
+            str(len(cells)),
         ]
-        line = [name, labels, start, *figures, ", ".join(epochs) or "-", str(len(cells))]
         lines.append(f"| {' | '.join(line)} |")
     return "\n".join([*lines, ""])

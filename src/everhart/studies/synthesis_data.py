@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from everhart.io import write
+from everhart.micrograph import Micrograph
 from everhart.simulate import Camera, simulate
 from everhart.simulate.scene import Scene
 
-__all__ = ["stack_images", "stack_scene", "valid_stacks"]
+__all__ = ["labelled_stacks", "stack_images", "stack_scene", "valid_stacks"]
 
 Image = NDArray[np.float32]
 
@@ -41,7 +42,14 @@ _SPECK: Final = 0.1
 
 
 def stack_images(
-    folder: Path, count: int, size_px: int, seed: int, *, first: int = 0, other: bool = False
+    folder: Path,
+    count: int,
+    size_px: int,
+    seed: int,
+    *,
+    first: int = 0,
+    other: bool = False,
+    fins: int = 2,
 ) -> Path:
     """Write simulated images of gate stacks, one exposure each, no two dimensions alike.
 
@@ -59,6 +67,8 @@ def stack_images(
         Number of the first image: image n is the same in every set of this seed.
     other
         Whether they are of the other process.
+    fins
+        Fins under the gate.
 
     Returns
     -------
@@ -71,13 +81,13 @@ def stack_images(
         path = folder / f"stack_{number:04d}.tif"
         if path.is_file():
             continue
-        scene, rng = stack_scene(number, size_px, seed, other=other)
+        scene, rng = stack_scene(number, size_px, seed, other=other, fins=fins)
         write(camera.expose(scene, rng, 1), path, overwrite=False)
     return folder
 
 
 def stack_scene(
-    number: int, size_px: int, seed: int, *, other: bool = False
+    number: int, size_px: int, seed: int, *, other: bool = False, fins: int = 2
 ) -> tuple[Scene, np.random.Generator]:
     """Return the scene of an image of :func:`stack_images`, and the generator that exposes it."""
     rng = np.random.default_rng([seed, number])
@@ -85,7 +95,7 @@ def stack_scene(
         name: float(nm * np.exp(_SCATTER * np.clip(rng.standard_normal(), -2, 2)))
         for name, nm in (_OTHER_PROCESS if other else _NOMINAL_NM).items()
     }
-    return simulate("stack", shape=(size_px, size_px), rng=rng, **sizes), rng
+    return simulate("stack", shape=(size_px, size_px), rng=rng, fins=fins, **sizes), rng
 
 
 def valid_stacks(images: Sequence[NDArray[Any]], like: Sequence[NDArray[Any]]) -> list[bool]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from everhart.io.atomic import write_text
 __all__ = ["trained"]
 
 
-def trained(config: Mapping[str, Any], run: Path) -> Path:
+def trained(config: Mapping[str, Any], run: Path, train: Callable[..., Path] | None = None) -> Path:
     """Train, go on with, or take a model that is there.
 
     Parameters
@@ -23,13 +23,15 @@ def trained(config: Mapping[str, Any], run: Path) -> Path:
         Config of the training.
     run
         Folder of the run; the config is written beside it.
+    train
+        What trains by a config; a generator's training by default.
 
     Returns
     -------
     Path
         The model file.
     """
-    from everhart.synthesize.train import train
+    from everhart.synthesize.train import train as train_generator
 
     run.parent.mkdir(parents=True, exist_ok=True)
     text = run.with_suffix(".yaml")
@@ -38,4 +40,4 @@ def trained(config: Mapping[str, Any], run: Path) -> Path:
     if not goes_on and (run / "config.yaml").is_file():
         # Interrupted before its first checkpoint: there is nothing to go on with.
         shutil.rmtree(run)
-    return train(text, run, resume=goes_on)
+    return (train or train_generator)(text, run, resume=goes_on)
