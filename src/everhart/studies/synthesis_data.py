@@ -86,8 +86,58 @@ def stack_images(
     return folder
 
 
+def labelled_stacks(
+    folder: Path,
+    numbers: Iterable[int],
+    size_px: int,
+    seed: int,
+    *,
+    texture: float = 0.02,
+    dose_e_per_px: float = 50.0,
+) -> Path:
+    """Write images with the classes of their pixels: ``images/*.tif`` and ``masks/*.png``.
+
+    Parameters
+    ----------
+    folder
+        Gets ``stack_NNNN`` in both; what is there stays as it is.
+    numbers
+        Numbers of the images.
+    size_px, seed
+        As for :func:`stack_images`; by default its very images.
+    texture
+        Speckle and grain of the materials, of which a mask says nothing.
+    dose_e_per_px
+        Electrons a pixel.
+
+    Returns
+    -------
+    Path
+        The folder.
+    """
+    camera = Camera(dose_e_per_px=dose_e_per_px)
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    for number in numbers:
+        image = folder / "images" / f"stack_{number:04d}.tif"
+        mask = folder / "masks" / f"stack_{number:04d}.png"
+        if image.is_file() and mask.is_file():
+            continue
+        scene, rng = stack_scene(number, size_px, seed, texture=texture)
+        labels = Micrograph(scene.truth.labels.astype(np.uint8), scene.pixel_size_nm)
+        write(labels, mask, overwrite=True)
+        write(camera.expose(scene, rng, 1), image, overwrite=True)
+    return folder
+
+
 def stack_scene(
-    number: int, size_px: int, seed: int, *, other: bool = False, fins: int = 2
+    number: int,
+    size_px: int,
+    seed: int,
+    *,
+    other: bool = False,
+    fins: int = 2,
+    texture: float = 0.02,
 ) -> tuple[Scene, np.random.Generator]:
     """Return the scene of an image of :func:`stack_images`, and the generator that exposes it."""
     rng = np.random.default_rng([seed, number])
@@ -95,7 +145,8 @@ def stack_scene(
         name: float(nm * np.exp(_SCATTER * np.clip(rng.standard_normal(), -2, 2)))
         for name, nm in (_OTHER_PROCESS if other else _NOMINAL_NM).items()
     }
-    return simulate("stack", shape=(size_px, size_px), rng=rng, fins=fins, **sizes), rng
+    shape = (size_px, size_px)
+    return simulate("stack", shape=shape, rng=rng, fins=fins, texture=texture, **sizes), rng
 
 
 def valid_stacks(images: Sequence[NDArray[Any]], like: Sequence[NDArray[Any]]) -> list[bool]:
