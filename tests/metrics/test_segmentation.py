@@ -12,14 +12,8 @@ from hypothesis.extra.numpy import arrays
 from skimage.metrics import adapted_rand_error
 
 from everhart.errors import UsageError
-from everhart.metrics.segmentation import (
-    adjusted_rand_index,
-    boundary_match,
-    class_scores,
-    confusion,
-    instance_match,
-    matched_clusters,
-)
+from everhart.metrics.partitions import adjusted_rand_index, instance_match, matched_clusters
+from everhart.metrics.segmentation import ClassScores, boundary_match, class_scores, confusion
 
 labels = arrays(np.uint8, (5, 6), elements=st.integers(0, 3))
 
@@ -72,14 +66,23 @@ def test_ari_counts_pairs(a, b):
     assert adjusted_rand_index(x, y) == pytest.approx(value)
 
 
+def test_a_class_that_stands_for_none_is_wrong_and_has_no_figure():
+    counts = confusion([0, 0, 1, 2], [0, 0, 1, 1], 3)
+    as_class, as_none = ClassScores(counts), ClassScores(counts, last_is_none=True)
+    assert as_none.iou[:2].tolist() == as_class.iou[:2].tolist() == [1.0, 0.5]
+    assert (as_class.mean_iou, as_none.mean_iou) == (0.5, 0.75)
+    assert as_none.to_dict(["a", "b", "none"])["dice"]["none"] is None
+    assert as_none.accuracy == 0.75
+
+
 @given(labels, labels)
 def test_contingency_agrees_with_scikit_image(a, b):
     # Its error is 1 - F of the pairs; with shares p of the table that is 2 sum p_ij^2 over the
     # sums of the squared margins.
-    from everhart.metrics.segmentation import _contingency
+    from everhart.metrics._labels import contingency
 
     error, _, _ = adapted_rand_error(a + 1, b + 1)
-    table = _contingency(a, b)[0].astype(float)
+    table = contingency(a, b)[0].astype(float)
     n = table.sum()
     pairs = (table**2).sum() - n
     margins = (table.sum(0) ** 2).sum() + (table.sum(1) ** 2).sum() - 2 * n

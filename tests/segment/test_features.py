@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ import yaml
 import everhart as eh
 from everhart.cli import main
 from everhart.errors import EverhartError, UsageError
-from everhart.metrics.segmentation import adjusted_rand_index, class_scores
+from everhart.metrics.partitions import adjusted_rand_index
+from everhart.metrics.segmentation import class_scores
 from everhart.nn.diffusion_unet import DiffusionUNet, DiffusionUNetConfig
 from everhart.segment.choice import judged_candidates
 from everhart.segment.clusters import fit_clusters
@@ -172,6 +174,24 @@ def test_a_few_shot_model_is_one_file(generator: Path, labelled: Path, tmp_path:
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     with pytest.raises(UsageError, match="validation needs a gap"):
         train(path, tmp_path / "other")
+
+
+def test_more_clusters_than_classes_do_not_lower_the_mean_of_the_classes(
+    labelled: Path, tmp_path: Path
+):
+    report = tmp_path / "r.html"
+    call = ["segment", labelled / "images", "-o", tmp_path / "out", "--clusters", 3, "--truth",
+            tmp_path / "true", "--report", report, "--json", tmp_path / "s.json"]  # fmt: skip
+    (tmp_path / "true").mkdir()
+    for path in (labelled / "labels").iterdir():  # objects become one class
+        there = (eh.read(path).pixels > 0).astype(np.uint8)
+        eh.write(eh.Micrograph(there), tmp_path / "true" / path.name)
+    assert main([str(word) for word in call]) == 0
+    pooled = json.loads((tmp_path / "s.json").read_text("utf-8"))["scores"]["pooled"]
+    assert pooled["iou"]["no class"] is None
+    both = (pooled["iou"]["0"] + pooled["iou"]["1"]) / 2
+    assert pooled["mean_iou"] == pytest.approx(both, abs=1e-5)
+    assert "no class" in report.read_text("utf-8")
 
 
 def test_clusters_of_a_folder_are_the_same_in_all_images(

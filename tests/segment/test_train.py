@@ -12,7 +12,8 @@ import torch
 import everhart as eh
 from everhart.cli import main
 from everhart.errors import UsageError
-from everhart.metrics.segmentation import class_scores, instance_match
+from everhart.metrics.partitions import instance_match
+from everhart.metrics.segmentation import class_scores
 from everhart.operations import OPERATIONS
 from everhart.segment.objects import holes_px, separated
 from everhart.segment.segmenter import Segmenter

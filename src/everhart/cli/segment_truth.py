@@ -96,7 +96,10 @@ def judge(
         said = [(labels > 0).astype(np.uint8) for labels in said]
         numbers = [(labels > 0).astype(np.uint8) for labels in numbers]
         names = [names[0], "objects"]
-    found = evaluate([task.source.name for task in tasks], said, numbers, names, objects=objects)
+    found = evaluate(
+        [task.source.name for task in tasks], said, numbers, names, objects=objects,
+        last_is_none=parameters.clusters is not None,
+    )  # fmt: skip
     facts = provenance(shlex.join(["everhart", *sys.argv[1:]]))
     name = str(parameters.model or f"{parameters.clusters} clusters")
     write_segmentation_html(

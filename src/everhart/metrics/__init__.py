@@ -30,15 +30,10 @@ from everhart.metrics.no_reference import (
     second_frame_mse,
     structure_leakage,
 )
+from everhart.metrics.partitions import adjusted_rand_index, instance_match, matched_clusters
 from everhart.metrics.phase_congruency import phase_congruency
 from everhart.metrics.quality_index import uiq
-from everhart.metrics.segmentation import (
-    adjusted_rand_index,
-    boundary_match,
-    class_scores,
-    instance_match,
-    matched_clusters,
-)
+from everhart.metrics.segmentation import boundary_match, class_scores
 from everhart.metrics.structural import ms_ssim, ms_ssim_scales, ssim
 
 __all__ = [

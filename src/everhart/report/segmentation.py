@@ -14,7 +14,8 @@ from everhart.report.html import environment
 from everhart.report.pictures import data_uri
 
 if TYPE_CHECKING:
-    from everhart.metrics.segmentation import BoundaryMatch, ClassScores, InstanceMatch
+    from everhart.metrics.partitions import InstanceMatch
+    from everhart.metrics.segmentation import BoundaryMatch, ClassScores
     from everhart.segment.evaluate import Evaluation
 
 __all__ = ["render_segmentation_html", "write_segmentation_html"]

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from everhart.metrics.segmentation import adjusted_rand_index
+from everhart.metrics.partitions import adjusted_rand_index
 from everhart.segment.clusters import fit_clusters
 from everhart.segment.features import DiffusionFeatures, JoinedFeatures
 from everhart.synthesize.generator import Generator

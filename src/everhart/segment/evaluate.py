@@ -10,16 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from everhart.errors import UsageError
-from everhart.metrics.segmentation import (
-    BoundaryMatch,
-    ClassScores,
+from everhart.metrics.partitions import (
     InstanceMatch,
     adjusted_rand_index,
-    boundary_match,
-    confusion,
     instance_match,
     matched_clusters,
 )
+from everhart.metrics.segmentation import BoundaryMatch, ClassScores, boundary_match, confusion
 from everhart.nn.segmentation_losses import IGNORE
 
 __all__ = ["Evaluation", "ImageScores", "evaluate", "named_clusters"]
@@ -73,7 +70,8 @@ class Evaluation:
     @property
     def scores(self) -> ClassScores:
         """Overlap by class, the pixels of all images together."""
-        return ClassScores(np.sum([image.scores.counts for image in self.images], axis=0))
+        each = [image.scores for image in self.images]
+        return ClassScores(np.sum([s.counts for s in each], axis=0), each[0].last_is_none)
 
     @property
     def borders(self) -> tuple[BoundaryMatch, ...]:
@@ -112,6 +110,7 @@ def evaluate(
     classes: Sequence[str],
     *,
     objects: Sequence[tuple[Labels, Labels]] | None = None,
+    last_is_none: bool = False,
 ) -> Evaluation:
     """Judge label images.
 
@@ -126,6 +125,9 @@ def evaluate(
         Names of the classes.
     objects
         Found and true objects of each image, 0 for background.
+    last_is_none
+        Whether the last class stands for "none"; see
+        :class:`everhart.metrics.segmentation.ClassScores`.
 
     Returns
     -------
@@ -148,7 +150,7 @@ def evaluate(
         found.append(
             ImageScores(
                 name,
-                ClassScores(confusion(said, true, len(classes), ignore=IGNORE)),
+                ClassScores(confusion(said, true, len(classes), ignore=IGNORE), last_is_none),
                 tuple(
                     boundary_match(said, true, tolerance_px=px, ignore=IGNORE)
                     for px in TOLERANCES_PX

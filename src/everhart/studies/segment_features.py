@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from everhart.io import read
 from everhart.io.atomic import write_text
-from everhart.metrics.segmentation import adjusted_rand_index, class_scores, matched_clusters
+from everhart.metrics.partitions import adjusted_rand_index, matched_clusters
+from everhart.metrics.segmentation import class_scores
 from everhart.studies.study import Progress, Scale
 from everhart.studies.synthesis import train_few_images
 from everhart.studies.synthesis_data import stack_images, stack_scene
