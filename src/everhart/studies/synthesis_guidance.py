@@ -1,4 +1,4 @@
-"""Guidance: do samples show what was asked for, as a classifier that never saw them says?"""
+"""Guidance: whether samples show what was asked for, as an independent classifier says."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from everhart.io import image_paths, read
 from everhart.io.atomic import atomic_path, write_text
 from everhart.studies.study import Progress, Scale
 from everhart.studies.synthesis_data import stack_images
-from everhart.studies.synthesis_judge import Judge
 from everhart.studies.synthesis_runs import trained
 
 if TYPE_CHECKING:
+    from everhart.studies.synthesis_judge import Judge
     from everhart.synthesize.generator import Generator
 
-__all__ = ["LABELS", "GuidanceStudy", "sliced_distances"]
+__all__ = ["LABELS", "GuidanceStudy", "sliced_distance"]
 
 Float32 = NDArray[np.float32]
 
@@ -77,6 +77,7 @@ class GuidanceStudy:
         self, scale: Scale, folder: Path, *, seeds: int | None, progress: Progress
     ) -> dict[str, Any]:
         """Train generator, guide and judge, draw each label at each strength, and judge."""
+        from everhart.studies.synthesis_judge import Judge
         from everhart.synthesize.classifier_training import train as train_guide
         from everhart.synthesize.generator import Generator
         from everhart.synthesize.guidance import Guide
@@ -211,14 +212,19 @@ def _rows(
     judge: Judge,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """Judge each set; as many images of a label in all of them, as distances depend on it."""
+    """Judge each set; as many images of a label in all of them, as distances depend on it.
+
+    A label of which nothing was drawn without guidance cannot be compared with that.
+    """
     counts = [min(len(made[n]) for _, _, made in sets) for n in range(len(LABELS))]
     rows = []
     for way, strength, made in sets:
         right = np.concatenate([judge.labels(made[n]) == n for n in range(len(LABELS))])
-        distances = [
-            sliced_distances(made[n][: counts[n]], real[n][: counts[n]]) for n in range(len(LABELS))
-        ]
+        distances = {
+            label: sliced_distance(made[n][: counts[n]], real[n][: counts[n]])
+            for n, label in enumerate(LABELS)
+            if counts[n]
+        }
         rows.append(
             {
                 "way": way,
@@ -227,22 +233,19 @@ def _rows(
                 "images": [len(images) for images in made],
                 "compared": counts,
                 "agreed_percent": 100 * float(right.mean()),
-                "distance": float(np.mean(distances)),
+                "distance": float(np.mean([*distances.values()])) if distances else None,
                 "distances": distances,
             }
         )
     return rows
 
 
-def sliced_distances(made: Sequence[Float32], real: Sequence[Float32]) -> float:
-    """Return the sliced Wasserstein distance of patches; not a number if a set is empty."""
+def sliced_distance(made: Sequence[Float32], real: Sequence[Float32]) -> float:
+    """Return the sliced Wasserstein distance of the patches of two sets of images."""
     from everhart.synthesize.distances import DISTANCES, Summary
 
-    if not made or not real:
-        return float("nan")
-    name = "patches"
-    parts = [Summary(images).parts[name] for images in (made, real)]
-    return float(DISTANCES[name](*parts))
+    parts = [Summary(images).parts["patches"] for images in (made, real)]
+    return float(DISTANCES["patches"](*parts))
 
 
 def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
@@ -257,12 +260,15 @@ def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
         plain = next(
             r for r in rows if r["seed"] == row["seed"] and r["way"].startswith("no guidance")
         )
-        loss = 100 * (row["distance"] / plain["distance"] - 1)
+        distances = ["-", "-"]
+        if row["distance"] is not None:
+            loss = 100 * (row["distance"] / plain["distance"] - 1)
+            distances = [f"{row['distance']:.4f}", f"{loss:+.0f} %"]
         agreed = "-" if row is plain else f"{row['agreed_percent']:.1f}"
         strength = "-" if row["strength"] is None else f"{row['strength']:g}"
         lines.append(
             f"| {row['way']} | {strength} | {row['seed']} | {sum(row['images'])} | {agreed} "
-            f"| {row['distance']:.4f} | {loss:+.0f} % |"
+            f"| {' | '.join(distances)} |"
         )
     return "\n".join([*lines, ""])
 
