@@ -80,6 +80,7 @@ def test_wrong_calls(run, segmentation: Path, tmp_path: Path):
         (("-m", other, tmp_path / "g.onnx"), "a denoiser or a segmentation can be exported"),
         (("-m", segmentation, tmp_path / "g.pth"), "an exported model is named *.onnx"),
         (("-m", "sem-genera", tmp_path / "g.onnx"), "did you mean"),
+        (("-m", segmentation, tmp_path / "g.onnx", "--int8"), "it is for denoisers"),
     ):
         result = run("export", *words)
         assert result.status == 2

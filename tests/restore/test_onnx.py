@@ -191,3 +191,23 @@ def test_the_example_of_the_documentation(
     image = rng.poisson(80, (100, 150)).astype(np.float32)
     expected = make_denoiser("sem-general", engine="onnx", device="cpu")(image)
     assert np.abs(names["denoise"](image) - expected).max() < 1e-4 * image.max()
+
+
+def test_int8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnx
+
+    monkeypatch.setattr("everhart.restore.onnx_int8._CALIBRATE", 2)
+    monkeypatch.setattr("everhart.restore.onnx_int8._JUDGE", 2)
+    done = export_denoiser("sem-general", tmp_path / "m.onnx", int8=True)
+    loss = json.loads(done.metadata["int8_loss_db"])
+    assert abs(loss["mean"]) <= 0.1
+    operators = {node.op_type for node in onnx.load(done.path).graph.node}
+    assert "QuantizeLinear" in operators
+    assert done.path.stat().st_size < 2.5e6  # in floats 7.2 MB
+    monkeypatch.setattr("everhart.restore.onnx_int8.MOST_LOSS_DB", -9.0)
+    with pytest.raises(EverhartError, match=r"export it without --int8"):
+        export_denoiser("sem-general", tmp_path / "n.onnx", int8=True)
+    assert not (tmp_path / "n.onnx").exists()
+    path = _saved(RestorationN2NUNetConfig(filters=2, levels=2), tmp_path / "m.safetensors")
+    with pytest.raises(UsageError, match="a U-Net"):
+        export_denoiser(path, tmp_path / "n.onnx", int8=True)

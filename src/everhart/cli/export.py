@@ -21,6 +21,14 @@ def export(
         str,
         typer.Option("--model", "-m", metavar="NAME_OR_FILE", help="A denoiser or a segmentation."),
     ],
+    int8: Annotated[
+        bool,
+        typer.Option(
+            "--int8",
+            help="Of a denoiser: integers of 8 bits in all levels but the finest; nothing is "
+            "written if that costs more than 0.1 dB.",
+        ),
+    ] = False,
     overwrite: Overwrite = False,
     json_path: JsonPath = None,
 ) -> None:
@@ -35,18 +43,21 @@ def export(
     Examples:
       everhart export -m sem-general sem-general.onnx
       everhart export -m run/model.safetensors particles.onnx --json particles.json
+      everhart export -m sem-general small.onnx --int8
     """
     from everhart.restore.models import find_model
 
     path = find_model(model)
     check_outputs([json_path], overwrite=overwrite, inputs=[path], others=[output])
-    exported = _exported(path, output, overwrite=overwrite)
+    exported = _exported(path, output, int8=int8, overwrite=overwrite)
     said = exported.metadata
     typer.echo(
         f"{output}: a {said['kind']} for images in multiples of {said['stride_px']} pixels; it "
         f"differs from PyTorch by at most {exported.difference:.1g} of the output.",
         err=True,
     )
+    if int8:
+        typer.echo(f"{output}: int8 costs, in dB of PSNR: {said['int8_loss_db']}", err=True)
     if json_path is not None:
         document = {
             "operation": "export",
@@ -58,14 +69,19 @@ def export(
         write_json(json_path, document, overwrite=overwrite)
 
 
-def _exported(path: Path, output: Path, *, overwrite: bool) -> Exported:
+def _exported(path: Path, output: Path, *, int8: bool, overwrite: bool) -> Exported:
     from everhart.training.model_header import read_header
 
     kind = read_header(path).kind
     if kind == "denoiser":
         from everhart.restore.onnx_export import export_denoiser
 
-        return export_denoiser(path, output, overwrite=overwrite)
+        return export_denoiser(path, output, int8=int8, overwrite=overwrite)
+    if int8:
+        raise UsageError(
+            f"--int8 was given for {path}, a model of the kind {kind!r}: it is for denoisers; "
+            "leave it."
+        )
     if kind == "segment":
         from everhart.segment.onnx_export import export_segmenter
 

@@ -59,13 +59,13 @@ class Graph:
         self._constants.append(numpy_helper.from_array(array, name))
         return name
 
-    def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        """Add a node of one output and return the output's name."""
+    def node(self, operator: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
+        """Add a node of one output and return the output's name; that of the node can be given."""
         from onnx import helper
 
-        name = f"v{len(self._nodes)}"
-        self._nodes.append(helper.make_node(operator, inputs, [name], name, **attributes))
-        return name
+        out = f"v{len(self._nodes)}"
+        self._nodes.append(helper.make_node(operator, inputs, [out], name or out, **attributes))
+        return out
 
     def convolution(
         self,
@@ -77,7 +77,7 @@ class Graph:
         taps: NDArray[np.float32] | None = None,
         dilation: int = 1,
     ) -> str:
-        """Add a convolution that keeps the size.
+        """Add a convolution that keeps the size; the node is named as the module.
 
         Parameters
         ----------
@@ -107,6 +107,7 @@ class Graph:
             x,
             self.constant(kernel),
             self.constant(bias),
+            name=name,
             kernel_shape=kernel.shape[2:],
             pads=[edge] * 4,
             dilations=[dilation] * 2,

@@ -12,7 +12,7 @@ from everhart.restore.network import OUTLIER
 from everhart.segment.network import ARCHITECTURE, KIND
 from everhart.segment.segmenter import BORDER, Segmenter
 from everhart.training.model_file import read_header
-from everhart.training.onnx_file import Exported, check_target, write_checked
+from everhart.training.onnx_file import Exported, check_target, checked_difference, write_onnx
 
 __all__ = ["export_segmenter"]
 
@@ -72,6 +72,7 @@ def export_segmenter(model: str | Path, out: str | Path, *, overwrite: bool = Fa
         "border_px": BORDER,
         "clip": OUTLIER,
     }
-    return write_checked(
-        proto, target, network, header, segmenter.sha256, said, overwrite=overwrite
+    difference = checked_difference(proto, target, network, network.config.stride)
+    return write_onnx(
+        proto, target, header, segmenter.sha256, said, difference=difference, overwrite=overwrite
     )

@@ -22,7 +22,7 @@ from everhart.training.model_header import ModelHeader
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-__all__ = ["TOLERANCE", "Exported", "check_target", "write_checked"]
+__all__ = ["TOLERANCE", "Exported", "check_target", "checked_difference", "write_onnx"]
 
 TOLERANCE = 1e-4
 """Largest difference to PyTorch, in units of the largest output, or of 1 if that is larger."""
@@ -79,38 +79,36 @@ def check_target(out: Path, *, overwrite: bool) -> None:
     check_output(out, overwrite=overwrite)
 
 
-def write_checked(
+def write_onnx(
     model: ModelProto,
     out: Path,
-    network: nn.Module,
     header: ModelHeader,
     sha256: str,
     said: Mapping[str, Any],
     *,
+    difference: float,
     overwrite: bool = False,
 ) -> Exported:
-    """Compare a graph with the network that it was made from, and write it.
+    """Write a graph with what is to be known of it.
 
     Parameters
     ----------
     model
-        The graph; its first input has a fixed number of planes.
+        The graph.
     out
         File to write.
-    network
-        The network in PyTorch.
     header, sha256
         Of the model file that it came from.
     said
         What the file is to say further, by key; `stride_px`, to which image sizes are padded, must
         be there.
+    difference
+        What :func:`checked_difference` gave.
     overwrite
         Whether an existing file may be replaced.
 
     Raises
     ------
-    EverhartError
-        If both differ by more than :data:`TOLERANCE`; nothing is written.
     UsageError
         If the output exists.
     """
@@ -138,15 +136,36 @@ def write_checked(
     }
     helper.set_model_props(model, metadata)
     model.producer_name, model.producer_version = "everhart", __version__
-    data = model.SerializeToString()
-    difference = _difference(data, network, int(said["stride_px"]))
+    write_bytes(out, model.SerializeToString(), overwrite=overwrite)
+    return Exported(out, difference, metadata)
+
+
+def checked_difference(model: ModelProto, out: Path, network: nn.Module, stride: int) -> float:
+    """Return the largest difference of a graph to the network that it was made from.
+
+    Parameters
+    ----------
+    model
+        The graph; its only input has a fixed number of planes.
+    out
+        File for which it is made, for the message.
+    network
+        The network in PyTorch.
+    stride
+        What image sizes are multiples of, in px.
+
+    Raises
+    ------
+    EverhartError
+        If it is above :data:`TOLERANCE`.
+    """
+    difference = _difference(model.SerializeToString(), network, stride)
     if not difference <= TOLERANCE:  # no number is not small, either
         raise EverhartError(
             f"The graph for {out} differs from PyTorch by {difference:.2g} of its output, and "
             f"{TOLERANCE:g} is allowed: nothing was written; report it, with the model."
         )
-    write_bytes(out, data, overwrite=overwrite)
-    return Exported(out, difference, metadata)
+    return difference
 
 
 @torch.inference_mode()
