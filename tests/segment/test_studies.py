@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from everhart.studies.catalogue import find_study
-from everhart.studies.segment_features import clustered_scores
+from everhart.studies.segment_features import clustered_scores, features_table
 from everhart.studies.segment_sets import labelled_set
 from everhart.studies.segment_table import epochs_to, pretraining_table
 from everhart.studies.study import SCALES
@@ -51,6 +51,32 @@ def test_clusters_without_a_class_are_wrong() -> None:
     clusters[0, :4] = 2
     found = clustered_scores([clusters], [truth])
     assert found["mean_iou"] == pytest.approx((0.5 + 1) / 2)
+
+
+def test_the_table_of_features_says_how_far_the_choice_is_below_the_best() -> None:
+    def row(what: str, group: int, value: float, tried: bool = False) -> dict[str, object]:
+        own = {"what": what, "labels": 0, "seed": 0, "group": group, "ari": value}
+        return {**own, "mean_iou": value - 0.1, **({"tried": True} if tried else {})}
+
+    rows = [
+        row("a", 0, 0.8, True), row("b", 0, 0.7, True), row("chosen without labels", 0, 0.78),
+        row("a", 1, 0.6, True), row("b", 1, 0.9, True), row("chosen without labels", 1, 0.88),
+        row("grey levels", 1, 0.95),
+    ]  # fmt: skip
+    table = features_table("t", rows)
+    assert "| a | 0 | 0.700 +- 1.271 | 0.600 +- 1.271 | 2 |" in table
+    assert "of its group: 0.020 +- 0.000 in ARI, 0.020 +- 0.000 in mIoU." in table
+
+
+def test_what_is_labelled_shows_the_rarest_class_best(tmp_path: Path) -> None:
+    known = labelled_set("particles", tmp_path, 64, 12)
+    assert known is not None
+    split = known.split(1)
+    assert not set(split.learned) & set(split.tested)
+    area = {n: int((truth == 1).sum()) for n, truth in enumerate(known.truths())}
+    others = [area[n] for n in split.learned if n not in split.shown]
+    assert min(area[n] for n in split.shown) >= max(others)
+    assert set(split.labelled(1)) <= set(split.labelled(3)) == set(split.shown)
 
 
 def test_tables_say_how_far_above_the_random_start_and_how_soon() -> None:

@@ -16,6 +16,7 @@ from everhart.io import read
 from everhart.io.atomic import write_text
 from everhart.metrics.partitions import adjusted_rand_index, matched_clusters
 from everhart.metrics.segmentation import class_scores
+from everhart.studies.segment_table import interval
 from everhart.studies.study import Progress, Scale
 from everhart.studies.synthesis import train_few_images
 from everhart.studies.synthesis_data import stack_images, stack_scene
@@ -24,12 +25,13 @@ if TYPE_CHECKING:
     from everhart.segment.features import PixelFeatures
     from everhart.synthesize.generator import Generator
 
-__all__ = ["FeatureStudy", "clustered_scores"]
+__all__ = ["FeatureStudy", "clustered_scores", "features_table"]
 
 Labels = NDArray[Any]
 
 _SEED: Final = 7
 _CLUSTERS: Final = 6
+_CHOSEN: Final = "chosen without labels"
 
 
 @dataclass(frozen=True)
@@ -37,18 +39,20 @@ class _Size:
     """How large everything is at a scale.
 
     Blocks are tried at `shares` of the schedule's steps on `judged` images, which neither the
-    generator nor the classifiers have seen; classifiers get `few` labelled images.
+    generator nor the classifiers have seen; classifiers get `few` labelled images. All is done
+    in `groups`, each with images of its own to be labelled and to judge.
     """
 
+    groups: int
     judged: int
     shares: tuple[float, ...]
     few: tuple[int, ...]
 
 
 _SIZES: Final = {
-    "smoke": _Size(2, (0.02,), (1,)),
-    "cpu": _Size(4, (0.005, 0.02, 0.06), (1, 3)),
-    "gpu": _Size(50, (0.005, 0.02, 0.06, 0.12, 0.25, 0.4), (1, 3)),
+    "smoke": _Size(2, 2, (0.02,), (1,)),
+    "cpu": _Size(3, 4, (0.005, 0.02, 0.06), (1, 3)),
+    "gpu": _Size(5, 20, (0.005, 0.02, 0.06, 0.12, 0.25, 0.4), (1, 3)),
 }
 
 
@@ -67,27 +71,23 @@ class FeatureStudy:
 
         size = _SIZES[scale.name]
         results = folder / self.name
+        cells = results / "cells"
+        cells.mkdir(parents=True, exist_ok=True)
         rows: list[dict[str, Any]] = []
         for seed in range(seeds or 1):
             progress(f"{self.name}: generator, seed {seed}")
             generator = Generator.load(train_few_images(scale.name, folder / "ddpm-15", seed))
             edge = generator.shape[0]
-            judged, truths = _labelled(
-                results / "judged", range(2000, 2000 + size.judged), edge, seed
-            )
-            shown, labels = _labelled(
-                results / "shown", range(3000, 3000 + max(size.few)), edge, seed
-            )
-            progress(f"{self.name}: clusters, seed {seed}")
-            rows += _cluster_rows(generator, judged, truths, size, seed)
-            progress(f"{self.name}: few labels, seed {seed}")
-            for count in size.few:
-                rows += _few_rows(
-                    generator, shown[:count], labels[:count], judged, truths, size, seed
-                )
+            for group in range(size.groups):
+                path = cells / f"{seed}_{group}.json"
+                if not path.is_file():
+                    progress(f"{self.name}: seed {seed}, images {group + 1} of {size.groups}")
+                    found = _group_rows(generator, results, size, edge, seed, group)
+                    write_text(path, json.dumps(found, indent=2) + "\n", overwrite=True)
+                rows += json.loads(path.read_text(encoding="utf-8"))
         record = {"study": self.name, "title": self.title, "scale": scale.name, "rows": rows}
         write_text(results / "results.json", json.dumps(record, indent=2) + "\n", overwrite=True)
-        write_text(results / "table.md", _table(self.title, rows), overwrite=True)
+        write_text(results / "table.md", features_table(self.title, rows), overwrite=True)
         return record
 
 
@@ -110,6 +110,20 @@ def clustered_scores(clusters: Sequence[Labels], truths: Sequence[Labels]) -> di
     scores = class_scores([table[said]], [true], classes + 1)
     iou = scores.iou[:classes]
     return {"ari": adjusted_rand_index(said, true), "mean_iou": float(np.nan_to_num(iou).mean())}
+
+
+def _group_rows(
+    generator: Generator, results: Path, size: _Size, edge: int, seed: int, group: int
+) -> list[dict[str, Any]]:
+    """Return what one group of images has found."""
+    first = 2000 + group * size.judged
+    judged, truths = _labelled(results / "judged", range(first, first + size.judged), edge, seed)
+    first = 3000 + group * max(size.few)
+    shown, labels = _labelled(results / "shown", range(first, first + max(size.few)), edge, seed)
+    rows = _cluster_rows(generator, judged, truths, size, seed)
+    for count in size.few:
+        rows += _few_rows(generator, shown[:count], labels[:count], judged, truths, size, seed)
+    return [{**row, "group": group} for row in rows]
 
 
 def _labelled(
@@ -147,7 +161,7 @@ def _cluster_rows(
             features = DiffusionFeatures(generator, [block], [step])
             rows.append({**scored(f"{block} at step {step}", features), "tried": True})
     chosen = chosen_features(generator, images, _CLUSTERS)
-    rows.append(scored("chosen without labels, three joined", chosen))
+    rows.append(scored(_CHOSEN, chosen))
     return rows
 
 
@@ -182,11 +196,31 @@ def _few_rows(
     return rows
 
 
-def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    head = ["", "labelled images", "ARI", "mIoU", "seed"]
+def features_table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the table of the study ``segment-features``: means over groups of images."""
+    head = ["", "labelled images", "ARI", "mIoU", "groups of images"]
     lines = [f"# {title}", "", f"| {' | '.join(head)} |", "| --- |" + " ---: |" * 4]
+    kinds: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
     for row in rows:
-        ari = f"{row['ari']:.3f}" if "ari" in row else "-"
-        cells = [row["what"], str(row["labels"]), ari, f"{row['mean_iou']:.3f}", str(row["seed"])]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, ""])
+        kinds.setdefault((row["what"], row["labels"]), []).append(row)
+    for (what, labels), cells in kinds.items():
+        ari = interval([c["ari"] for c in cells]) if "ari" in cells[0] else "-"
+        iou = interval([c["mean_iou"] for c in cells])
+        lines.append(f"| {what} | {labels} | {ari} | {iou} | {len(cells)} |")
+    lines += ["", *_below_best(rows), ""]
+    return "\n".join(lines)
+
+
+def _below_best(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say by how much what was chosen without labels is below the best single block and step."""
+    below: dict[str, list[float]] = {"ari": [], "mean_iou": []}
+    places = {(row["seed"], row["group"]) for row in rows}
+    for place in sorted(places):
+        own = [row for row in rows if (row["seed"], row["group"]) == place]
+        (chosen,) = [row for row in own if row["what"] == _CHOSEN]
+        for name, found in below.items():
+            found.append(max(row[name] for row in own if row.get("tried")) - chosen[name])
+    return [
+        f"Chosen without labels, below the best single place of its group: {interval(below['ari'])}"
+        f" in ARI, {interval(below['mean_iou'])} in mIoU."
+    ]

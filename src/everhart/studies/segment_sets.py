@@ -26,6 +26,10 @@ class Place(NamedTuple):
     slice: int
 
 
+_FEWEST_SHOWN: Final = 3
+"""Fields that are left to choose those from that are labelled."""
+
+
 @dataclass(frozen=True)
 class Split:
     """Fields, by their number, that are learned from, and that judge.
@@ -37,8 +41,8 @@ class Split:
     tested
         Fields that judge.
     shown
-        Those of `learned` that show every class: of these some are labelled, as a person would
-        choose them.
+        Those of `learned` that show every class, and of these the third with the most of the
+        rarest one: of these some are labelled, as a person would choose them.
     """
 
     learned: tuple[int, ...]
@@ -46,7 +50,7 @@ class Split:
     shown: tuple[int, ...]
 
     def labelled(self, count: int | None) -> tuple[int, ...]:
-        """Return the fields whose labels are given, evenly over those that show every class."""
+        """Return the fields whose labels are given, evenly over those that show classes best."""
         if count is None or count >= len(self.learned):
             return self.learned
         chosen = self.shown if len(self.shown) >= count else self.learned
@@ -106,12 +110,12 @@ class LabelledSet:
             n for n, p in enumerate(self.places) if not low - self.gap <= p.slice <= high + self.gap
         )
         truths = self.truths()
-        shown = tuple(
-            n
-            for n in learned
-            if (np.bincount(truths[n].ravel(), minlength=len(self.classes)) > 0).all()
-        )
-        return Split(learned, tested, shown)
+        counts = {n: np.bincount(truths[n].ravel(), minlength=len(self.classes)) for n in learned}
+        every = [n for n in learned if (counts[n] > 0).all()]
+        rare = list(self.classes).index(self.rare)
+        richest = sorted(every, key=lambda n: -int(counts[n][rare]))
+        shown = sorted(richest[: max(_FEWEST_SHOWN, len(every) // 3)])
+        return Split(learned, tested, tuple(shown))
 
     def nearest(self, labelled: Sequence[int], field: int) -> int:
         """Return the labelled field most like another: of its part, by the nearest slice."""
