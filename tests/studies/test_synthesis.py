@@ -50,6 +50,7 @@ def test_recipes_see_as_many_pixels_as_they_may(scale: str, tmp_path: Path) -> N
             network.complete(0, 0, 15)  # the widths suit the heads
 
 
+@pytest.mark.slow
 def test_the_study_of_the_curriculum_compares_with_whole_images(tmp_path: Path) -> None:
     study = find_study("ddpm-curriculum")
     rows = study.run(SCALES["smoke"], tmp_path, seeds=1, progress=lambda _: None)["rows"]
@@ -96,3 +97,4 @@ def test_the_study_of_transfer_compares_with_fifteen_from_scratch(tmp_path: Path
     table = (tmp_path / "ddpm-transfer" / "table.md").read_text()
     assert "15 images, from scratch" in table
     assert "100 %" in table
+    assert (tmp_path / "ddpm-transfer" / "curves.png").stat().st_size > 5000

@@ -11,6 +11,7 @@ from typing import Any, Final
 from everhart.io.atomic import write_text
 from everhart.studies.study import Progress, Scale
 from everhart.studies.synthesis_data import stack_images
+from everhart.studies.synthesis_recipes import draw_curves
 from everhart.studies.synthesis_runs import trained
 
 __all__ = ["TransferStudy"]
@@ -88,6 +89,11 @@ class TransferStudy:
         record = {"study": self.name, "title": self.title, "scale": scale.name, "rows": rows}
         write_text(results / "results.json", json.dumps(record, indent=2) + "\n", overwrite=True)
         write_text(results / "table.md", _table(self.title, rows), overwrite=True)
+        draw_curves(
+            [(row["way"], row["seed"], row["steps"], row["loss"]) for row in rows],
+            "steps",
+            results / "curves.png",
+        )
         return record
 
 
