@@ -77,3 +77,31 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     header = ModelHeader(kind=KIND, architecture=architecture, config=config, card=card)
     path = tmp_path_factory.mktemp("models") / "tiny.safetensors"
     return save_model(path, header, network.state_dict())
+
+
+@pytest.fixture
+def segmentation(tmp_path: Path) -> Path:
+    """A segmentation into three classes that was never trained."""
+    import torch
+
+    from everhart.nn.unet import UNetConfig
+    from everhart.segment.network import ARCHITECTURE, KIND, SegmentationUNet
+    from everhart.training.model_file import ModelCard, ModelHeader, save_model
+
+    torch.manual_seed(0)
+    network = SegmentationUNet(UNetConfig(out_channels=3, widths=(4, 8)))
+    header = ModelHeader(
+        kind=KIND,
+        architecture=ARCHITECTURE,
+        config=network.config.model_dump(mode="json"),
+        normalisation={"kind": "image", "mean": 0.0, "deviation": 1.0},
+        inference={
+            "classes": ["background", "particle", "other"],
+            "rims": False,
+            "pixel_size_nm": 2.5,
+            "scale": 1.0,
+            "smallest_px": None,
+        },
+        card=ModelCard(name="three", licence="CC0-1.0"),
+    )
+    return save_model(tmp_path / "three.safetensors", header, network.state_dict())

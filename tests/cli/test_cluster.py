@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -83,6 +84,94 @@ def test_the_same_files_as_without(run, folder: Path, tmp_path: Path):
         assert [image.get(key) for image in here] == [image.get(key) for image in there]
 
 
+def test_measuring_the_same_as_without(run, folder: Path, tmp_path: Path):
+    (folder / "broken.tif").write_bytes(b"II*\0nothing of use")
+    for name, words in (("here", ()), ("there", ("--cluster", "local"))):
+        into = tmp_path / name
+        into.mkdir()
+        result = run(
+            *("measure", "particles", folder, "-o", into / "t.csv", "--unit", "px", *words),
+            *("--overlay", into / "drawn", "--json", into / "t.json"),
+        )
+        assert result.status == 1
+        assert "rows of particles" in result.err
+        assert "broken.tif: " in result.err
+    texts = [
+        {
+            path.relative_to(tmp_path / name): path.read_bytes().replace(name.encode(), b"")
+            for path in (tmp_path / name).rglob("*")
+            if path.is_file()
+        }
+        for name in ("here", "there")
+    ]
+    assert len(texts[0]) == 5  # table, record, three pictures
+    assert texts[0] == texts[1]
+
+
+def test_segmenting_the_same_as_without(
+    run, folder: Path, segmentation: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    records = []
+    for name, words in (("here", ()), ("there", ("--cluster", "local"))):
+        record = tmp_path / f"{name}.json"
+        result = run(
+            *("segment", folder, "-o", name, "-m", segmentation.name, "--pixel-size-nm", "2.5"),
+            *("--overlay", f"{name}-drawn", "--json", record, *words),
+        )
+        assert result.status == 0, result.err
+        records.append(json.loads(record.read_text().replace(name, ""))["images"])
+    for path in (tmp_path / "here").iterdir():
+        here, there = eh.read(path), eh.read(tmp_path / "there" / path.name)
+        assert np.array_equal(here.pixels, there.pixels)
+        assert here.metadata["labels"] == there.metadata["labels"]
+    for image in (*records[0], *records[1]):
+        del image["cpu_seconds"], image["time"]
+    assert len(records[0]) == 3
+    assert records[0] == records[1]
+    result = run("segment", folder, "-o", "k", "--clusters", "2", "--cluster", "local")
+    assert result.status == 2
+    assert "which one process finds; leave --cluster" in result.err
+
+
+DIES = """
+import os, signal
+from pathlib import Path
+from everhart.cli.measure import MeasureFile
+
+class Dies(MeasureFile):
+    def __call__(self, job):
+        mark = job.source.parent.parent / "died"
+        found = super().__call__(job)
+        if job.source.name == "b.png" and not mark.exists():  # the first time, its picture drawn
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return found
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
+def test_a_worker_killed_while_measuring(
+    run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    _measure_with_a_killed_worker(run, folder, tmp_path, monkeypatch, "local")
+
+
+def _measure_with_a_killed_worker(run, folder, tmp_path, monkeypatch, address: str) -> None:
+    (tmp_path / "everhart_test_dies.py").write_text(DIES, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ("measure", "particles", folder, "--unit", "px")
+    assert run(*words, "-o", tmp_path / "here.csv").status == 0
+    module: Any = import_module("everhart_test_dies")
+    monkeypatch.setattr("everhart.cli.measure.MeasureFile", module.Dies)
+    drawn = ("--overlay", tmp_path / "drawn")
+    result = run(*words, "-o", tmp_path / "there.csv", *drawn, "--cluster", address)
+    assert result.status == 0, result.err
+    assert (tmp_path / "died").exists()
+    assert (tmp_path / "there.csv").read_text() == (tmp_path / "here.csv").read_text()
+    assert len(list((tmp_path / "drawn").iterdir())) == 3
+
+
 def test_clusters_that_cannot_be_had(run, noisy_tif: Path, tmp_path: Path, monkeypatch):
     words = ("denoise", noisy_tif, "-o", tmp_path / "o.tif", *QUICK, "--cluster")
     result = run(*words, "no address")
@@ -103,7 +192,7 @@ PROGRAM = """
 from distributed import LocalCluster
 
 if __name__ == "__main__":
-    cluster = LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None)
+    cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
     print(cluster.scheduler_address, flush=True)
     input()
 """
@@ -117,6 +206,7 @@ def scheduler(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
         [sys.executable, str(tmp_path / "cluster.py")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
         text=True,
     ) as server:
         assert server.stdout is not None
@@ -129,6 +219,13 @@ def test_a_dask_cluster(run, folder: Path, tmp_path: Path, scheduler):
     words = ("denoise", folder, "-o", tmp_path / "out", *QUICK, "--cluster", scheduler[1])
     assert run(*words).status == 0
     assert len(list((tmp_path / "out").iterdir())) == 3
+
+
+@pytest.mark.slow
+def test_a_dask_worker_killed_while_measuring(
+    run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheduler
+):
+    _measure_with_a_killed_worker(run, folder, tmp_path, monkeypatch, scheduler[1])
 
 
 @pytest.mark.slow

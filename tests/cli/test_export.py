@@ -7,38 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-import pytest
 import torch
 
-from everhart.nn.unet import UNetConfig
-from everhart.segment.network import ARCHITECTURE, KIND, SegmentationUNet
 from everhart.segment.segmenter import Segmenter
-from everhart.training.model_file import ModelCard, ModelHeader, save_model
-
-HEADER = {
-    "architecture": ARCHITECTURE,
-    "config": {"out_channels": 3, "widths": [4, 8], "stem": 2},
-    "normalisation": {"kind": "image", "mean": 0.0, "deviation": 1.0},
-    "inference": {
-        "classes": ["background", "particle", "rim"],
-        "rims": False,
-        "pixel_size_nm": 2.5,
-        "scale": 1.0,
-        "smallest_px": None,
-    },
-    "card": ModelCard(name="three", licence="CC0-1.0"),
-}
-
-
-@pytest.fixture
-def segmentation(tmp_path: Path) -> Path:
-    torch.manual_seed(0)
-    network = SegmentationUNet(UNetConfig.model_validate(HEADER["config"]))
-    return save_model(
-        tmp_path / "three.safetensors",
-        ModelHeader.model_validate({"kind": KIND, **HEADER}),
-        network.state_dict(),
-    )
+from everhart.training.model_file import read_header, save_model
 
 
 def test_a_segmentation(run, segmentation: Path, tmp_path: Path, rng: np.random.Generator):
@@ -48,7 +20,7 @@ def test_a_segmentation(run, segmentation: Path, tmp_path: Path, rng: np.random.
     assert "a segment for images in multiples of 4 pixels" in result.err
     session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
     said = session.get_modelmeta().custom_metadata_map
-    assert json.loads(said["classes"]) == ["background", "particle", "rim"]
+    assert json.loads(said["classes"]) == ["background", "particle", "other"]
     assert said["pixel_size_nm"] == "2.5"
     assert json.loads(record.read_text())["metadata"] == said
     image = rng.normal(size=(1, 1, 40, 60)).astype(np.float32)
@@ -71,11 +43,9 @@ def test_a_denoiser(run, tiny_model: Path, tmp_path: Path):
 
 
 def test_wrong_calls(run, segmentation: Path, tmp_path: Path):
-    other = save_model(
-        tmp_path / "g.safetensors",
-        ModelHeader.model_validate({"kind": "generator", **HEADER}),
-        {"a": torch.zeros(1)},
-    )
+    header, weights = read_header(segmentation), {"a": torch.zeros(1)}
+    generator = header.model_copy(update={"kind": "generator"})
+    other = save_model(tmp_path / "g.safetensors", generator, weights)
     for words, message in (
         (("-m", other, tmp_path / "g.onnx"), "a denoiser or a segmentation can be exported"),
         (("-m", segmentation, tmp_path / "g.pth"), "an exported model is named *.onnx"),
@@ -85,11 +55,8 @@ def test_wrong_calls(run, segmentation: Path, tmp_path: Path):
         result = run("export", *words)
         assert result.status == 2
         assert message in result.err, result.err
-    few = save_model(
-        tmp_path / "f.safetensors",
-        ModelHeader.model_validate({"kind": KIND, **HEADER, "architecture": "FeatureClassifier"}),
-        {"a": torch.zeros(1)},
-    )
+    classifier = header.model_copy(update={"architecture": "FeatureClassifier"})
+    few = save_model(tmp_path / "f.safetensors", classifier, weights)
     result = run("export", "-m", few, tmp_path / "g.onnx")
     assert result.status == 2
     assert "classifies the features of a generator" in result.err

@@ -10,15 +10,20 @@ from concurrent.futures import CancelledError, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from importlib.util import find_spec
 from multiprocessing import get_context
-from typing import Annotated, Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 import typer
 
 from everhart.errors import EverhartError, UsageError
 
-__all__ = ["Cluster", "each", "on_cluster"]
+if TYPE_CHECKING:  # pydantic is not needed for these options alone
+    from everhart.operations import Parameters
 
+__all__ = ["Cluster", "each", "on_cluster", "with_whole_path"]
+
+ParametersT = TypeVar("ParametersT", bound="Parameters")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -105,6 +110,19 @@ def on_cluster(
             for future in done:
                 error = future.exception()
                 yield of[future.key], future.result() if error is None else error
+
+
+def with_whole_path(parameters: ParametersT) -> ParametersT:
+    """Return parameters with the whole path of a model that was given as a file.
+
+    Workers are in folders of their own.
+    """
+    from everhart.restore.models import model_paths
+
+    model = getattr(parameters, "model", None)
+    if model is None or str(model) in model_paths():
+        return parameters
+    return parameters.model_copy(update={"model": str(Path(model).expanduser().absolute())})
 
 
 def _gone(address: str) -> EverhartError:

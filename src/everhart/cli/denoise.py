@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from everhart.cli.cluster import Cluster, each, on_cluster
+from everhart.cli.cluster import Cluster, each, on_cluster, with_whole_path
 from everhart.cli.options import Inputs, JsonPath, Overwrite, PixelSize, with_parameters_of
 from everhart.cli.outputs import Task, check_outputs, make_folder, plan_image_outputs, write_json
 from everhart.cli.progress import Progress, progress_bar
@@ -71,7 +70,7 @@ def denoise(
     _prepared(checked.model_dump_json())  # a wrong method or model is answered before any work
     if cluster is not None:  # whose workers are in folders of their own
         tasks = [Task(task.source.absolute(), task.output.absolute()) for task in tasks]
-        checked = _with_whole_path(checked)
+        checked = with_whole_path(checked)
     work = DenoiseFile(checked.model_dump_json(), overwrite, data_bar, pixel_size_nm)
     records: dict[Task, dict[str, Any]] = {}
     failures = 0
@@ -163,16 +162,6 @@ class DenoiseFile:
             data_bar=self.data_bar,
             report=report,
         )
-
-
-def _with_whole_path(parameters: Parameters) -> Parameters:
-    """Return the parameters with the whole path of a model that was given as a file."""
-    from everhart.restore.models import model_paths
-
-    model = getattr(parameters, "model", None)
-    if model is None or str(model) in model_paths():
-        return parameters
-    return parameters.model_copy(update={"model": str(Path(model).expanduser().absolute())})
 
 
 @lru_cache(maxsize=1)

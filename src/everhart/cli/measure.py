@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from everhart.cli.cluster import Cluster, each, on_cluster
 from everhart.cli.options import Inputs, JsonPath, Overwrite, PixelSize, with_parameters_of
 from everhart.cli.outputs import check_outputs, make_folder, plan_pictures, write_json
-from everhart.cli.progress import track
+from everhart.cli.progress import progress_bar
 from everhart.cli.run import describe, say_error
 from everhart.errors import UsageError
 from everhart.micrograph import Micrograph, __version__
-from everhart.operations import OPERATIONS
+from everhart.operations import OPERATIONS, Run
 from everhart.operations.base import Operation
 from everhart.operations.measurements import FURTHER_TABLES, MEASUREMENTS, PREFIX
 from everhart.operations.tables import csv_text, joined_tables
@@ -55,6 +58,7 @@ ask for --unit px.
 Examples:
   everhart measure {kind} image.tif -o {kind}.csv --json summary.json
   everhart measure {kind} lot7/ -o lot7.csv --overlay lot7-drawn --pixel-size-nm 0.8
+  everhart measure {kind} lot7/ -o lot7.csv --cluster local
 """
 
 
@@ -80,6 +84,7 @@ def _command(operation: Operation[Any], kind: str) -> Callable[..., None]:
         overwrite: Overwrite = False,
         pixel_size_nm: PixelSize = None,
         json_path: JsonPath = None,
+        cluster: Cluster = None,
         **parameters: Any,
     ) -> None:
         if reference is not None and not compares:
@@ -88,7 +93,7 @@ def _command(operation: Operation[Any], kind: str) -> Callable[..., None]:
             raise UsageError(f"--plot was given: {kind} have no figure; leave it.")
         _measure(
             operation, kind, inputs, output, overlay, reference, plot, overwrite, pixel_size_nm,
-            json_path, parameters,
+            json_path, cluster, parameters,
         )  # fmt: skip
 
     # What is known here only cannot be said in the signature, which is evaluated elsewhere.
@@ -117,9 +122,10 @@ def _measure(
     overwrite: bool,
     pixel_size_nm: float | None,
     json_path: Path | None,
+    cluster: str | None,
     parameters: dict[str, Any],
 ) -> None:
-    from everhart.io import image_paths, read
+    from everhart.io import image_paths
 
     checked = operation.check(parameters)
     sources = image_paths(inputs)
@@ -149,48 +155,43 @@ def _measure(
         others=[*tables, json_path, *pictures],
         in_new_folder=plots_in_folder,
     )
-    roles = {}
+    # A wrong parameter, or a reference that cannot be read, is answered before any work.
+    _prepared(operation.name, checked.model_dump_json())
     if reference is not None:
-        roles["reference"] = read(reference, pixel_size_nm=pixel_size_nm).crop_data_bar()
-    measure_one = operation.prepare(checked)
+        _reference.cache_clear()  # the file may be another since the last call
+        _reference(reference, pixel_size_nm)
     if in_folder and overlay is not None:
         make_folder(overlay)
     if plots_in_folder and plot is not None:
         make_folder(plot)
 
-    names = _names(sources)
+    jobs = [
+        _Job(source, name, picture, drawn)
+        for source, name, picture, drawn in zip(
+            sources, _names(sources), pictures, plots, strict=True
+        )
+    ]
+    work = MeasureFile(
+        operation.name, checked.model_dump_json(), reference, pixel_size_nm, overwrite
+    )
+    done: dict[_Job, tuple[Measurement, dict[str, Any]] | Exception] = {}
+    with progress_bar(kind) as progress:
+        progress.update(0, len(jobs), str(jobs[0]))
+        for number, (job, outcome) in enumerate(_spread(work, jobs, cluster), 1):
+            progress.update(number, len(jobs), str(job))
+            done[job] = outcome
+            _say(job, outcome, kind, alone=len(jobs) == 1)
     measured: list[tuple[str, Measurement]] = []
     records: list[dict[str, Any]] = []
     failures = 0
-    only_error: Exception | None = None
-    for source, name, picture, drawn in zip(
-        track(sources, kind), names, pictures, plots, strict=True
-    ):
-        try:
-            image = read(source, pixel_size_nm=pixel_size_nm)
-            (found,) = measure_one([image.crop_data_bar()], roles).measurements
-            if picture is not None:
-                from everhart.measure.overlay import write_overlay
-
-                write_overlay(image, found, picture, overwrite=overwrite)
-            if drawn is not None:
-                from everhart.measure.plot import write_plot
-
-                write_plot(found, drawn, overwrite=overwrite)
-        except Exception as error:  # a batch goes on after a file that fails
-            if len(sources) == 1:
-                only_error = error
-            else:
-                say_error(f"{name}: {describe(error)}")
+    for job in jobs:  # on a cluster they are done in another order
+        outcome = done[job]
+        if isinstance(outcome, Exception):
             failures += 1
-            records.append({"input": str(source), "error": describe(error)})
-            continue
-        measured.append((name, found))
-        records.append(_record(source, image, found, picture, drawn))
-        rows = len(found.table)
-        typer.echo(f"{name}: {rows} row{'s' * (rows != 1)} of {kind}", err=True)
-        if found.summary.get("warning"):
-            typer.echo(f"{name}: warning: {found.summary['warning']}", err=True)
+            records.append({"input": str(job.source), "error": describe(outcome)})
+        else:
+            measured.append((job.name, outcome[0]))
+            records.append(outcome[1])
     if measured:
         for path, table in _tables(measured, output).items():
             _write_table(table, path, overwrite=overwrite)
@@ -204,10 +205,114 @@ def _measure(
             "images": records,
         }
         write_json(json_path, document, overwrite=overwrite)
-    if only_error is not None:
-        raise only_error
+    if len(jobs) == 1 and isinstance(outcome := done[jobs[0]], Exception):
+        raise outcome
     if failures:
         raise typer.Exit(1)
+
+
+class _Job(NamedTuple):
+    """One image, its name in the table, and where its pictures go."""
+
+    source: Path
+    name: str
+    picture: Path | None
+    drawn: Path | None
+
+    def __str__(self) -> str:
+        return self.source.name
+
+    def absolute(self) -> _Job:
+        """Return the same files by their whole paths."""
+        picture, drawn = (p if p is None else p.absolute() for p in (self.picture, self.drawn))
+        return _Job(self.source.absolute(), self.name, picture, drawn)
+
+
+@dataclass(frozen=True)
+class MeasureFile:
+    """The work for one image; it can be sent to another process."""
+
+    operation: str
+    parameters: str
+    """The parameters of the operation as JSON."""
+    reference: Path | None
+    pixel_size_nm: float | None
+    overwrite: bool
+
+    def __call__(self, job: _Job) -> tuple[Measurement, dict[str, Any]]:
+        """Measure one image, draw what is asked for, and return tables and record."""
+        from everhart.io import read
+
+        roles = {}
+        if self.reference is not None:
+            roles["reference"] = _reference(self.reference, self.pixel_size_nm)
+        image = read(job.source, pixel_size_nm=self.pixel_size_nm)
+        run = _prepared(self.operation, self.parameters)
+        (found,) = run([image.crop_data_bar()], roles).measurements
+        if job.picture is not None:
+            from everhart.measure.overlay import write_overlay
+
+            write_overlay(image, found, job.picture, overwrite=self.overwrite)
+        if job.drawn is not None:
+            from everhart.measure.plot import write_plot
+
+            write_plot(found, job.drawn, overwrite=self.overwrite)
+        record = _record(job, image, found)
+        return replace(found, outlines=()), record  # which are drawn, and long
+
+
+@lru_cache(maxsize=1)
+def _prepared(operation: str, parameters: str) -> Run:
+    """Return the run of the parameters; a process that does many files prepares it once."""
+    known = OPERATIONS[operation]
+    return known.prepare(known.parameters.model_validate_json(parameters))
+
+
+@lru_cache(maxsize=1)
+def _reference(path: Path, pixel_size_nm: float | None) -> Micrograph:
+    from everhart.io import read
+
+    return read(path, pixel_size_nm=pixel_size_nm).crop_data_bar()
+
+
+def _spread(
+    work: MeasureFile, jobs: Sequence[_Job], cluster: str | None
+) -> Iterator[tuple[_Job, tuple[Measurement, dict[str, Any]] | Exception]]:
+    """Do the work here or on a cluster, whose workers are in folders of their own."""
+    if cluster is None:
+        yield from each(work, jobs)
+        return
+    whole = {job.absolute(): job for job in jobs}
+    there = replace(
+        work,
+        reference=None if work.reference is None else work.reference.absolute(),
+        overwrite=True,  # by what a lost worker has done
+    )
+    for sent, outcome in on_cluster(there, list(whole), cluster):
+        job = whole[sent]
+        if isinstance(outcome, Exception):
+            yield job, outcome
+        else:  # records name files as they were given
+            yield job, (outcome[0], {**outcome[1], **_named(job)})
+
+
+def _say(
+    job: _Job,
+    outcome: tuple[Measurement, dict[str, Any]] | Exception,
+    kind: str,
+    *,
+    alone: bool,
+) -> None:
+    """Say what came of one image; the error of an only one is raised later."""
+    if isinstance(outcome, Exception):
+        if not alone:
+            say_error(f"{job.name}: {describe(outcome)}")
+        return
+    found = outcome[0]
+    rows = len(found.table)
+    typer.echo(f"{job.name}: {rows} row{'s' * (rows != 1)} of {kind}", err=True)
+    if found.summary.get("warning"):
+        typer.echo(f"{job.name}: warning: {found.summary['warning']}", err=True)
 
 
 def _names(sources: Sequence[Path]) -> list[str]:
@@ -241,24 +346,26 @@ def _file(path: Path) -> dict[str, Any]:
     return entry
 
 
-def _record(
-    source: Path,
-    image: Micrograph,
-    found: Measurement,
-    picture: Path | None,
-    drawn: Path | None,
-) -> dict[str, Any]:
+def _record(job: _Job, image: Micrograph, found: Measurement) -> dict[str, Any]:
     own = image.metadata.get("everhart")
     return {
-        **_file(source),
+        **_file(job.source),
         "shape": list(image.shape),
         "dtype": str(image.dtype),
         "data_bar_rows": image.data_bar_rows,
         "pixel_size_nm": image.pixel_size_nm,
         "pixel_size_source": own.get("pixel_size_source") if isinstance(own, dict) else None,
         "history": [entry.to_dict() for entry in image.history],
-        "overlay": None if picture is None else str(picture),
-        "plot": None if drawn is None else str(drawn),
+        **_named(job),
         "rows": len(found.table),
         "summary": dict(found.summary),
+    }
+
+
+def _named(job: _Job) -> dict[str, Any]:
+    """Return the files of a job as they were given."""
+    return {
+        "input": str(job.source),
+        "overlay": None if job.picture is None else str(job.picture),
+        "plot": None if job.drawn is None else str(job.drawn),
     }

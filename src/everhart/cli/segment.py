@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from everhart.cli.cluster import Cluster, each, on_cluster, with_whole_path
 from everhart.cli.options import Inputs, JsonPath, Overwrite, PixelSize, with_parameters_of
 from everhart.cli.outputs import (
     Task,
@@ -18,12 +21,12 @@ from everhart.cli.outputs import (
     plan_pictures,
     write_json,
 )
-from everhart.cli.progress import track
+from everhart.cli.progress import progress_bar
 from everhart.cli.run import describe, say_error
 from everhart.cli.segment_truth import judge, true_labels
 from everhart.errors import UsageError
 from everhart.micrograph import Micrograph, __version__
-from everhart.operations import OPERATIONS, Run
+from everhart.operations import OPERATIONS, Parameters, Run
 
 if TYPE_CHECKING:
     from everhart.operations import Outcome
@@ -66,6 +69,7 @@ def segment(
     overwrite: Overwrite = False,
     pixel_size_nm: PixelSize = None,
     json_path: JsonPath = None,
+    cluster: Cluster = None,
     **parameters: Any,
 ) -> None:
     """Tell the classes of an image's pixels apart, or its objects.
@@ -77,6 +81,7 @@ def segment(
     Examples:
       everhart segment image.tif -o labels.tif --model run/model.safetensors --overlay seen.png
       everhart segment scans/ -o labels/ --model run/model.safetensors --instances
+      everhart segment scans/ -o labels/ --model run/model.safetensors --cluster local
       everhart segment scans/ -o labels/ --clusters 4
       everhart segment scans/ -o labels/ --model generator/model.safetensors --clusters 6
       everhart segment test/ -o said/ --model run/model.safetensors --truth labels/ --report r.html
@@ -109,29 +114,43 @@ def segment(
     truths = [] if truth is None else true_labels(truth, sources)
     others = [*written, json_path, *pictures]
     check_outputs([report], overwrite=overwrite, inputs=[*sources, *truths], others=others)
-    run = _OPERATION.prepare(checked)
+    # Clusters are those of all images together; a model takes one image after the other.
+    together = checked.clusters is not None and several
+    if together and cluster is not None:
+        raise UsageError(
+            "--cluster and --clusters were given: clusters are those of all images together, which "
+            "one process finds; leave --cluster."
+        )
+    _prepared.cache_clear()  # a model may be another since the last call
+    _prepared(checked.model_dump_json())  # one that is wrong is answered before any work
     make_folder(tasks[0].output.parent)
     if overlay is not None and several:
         make_folder(overlay)
-    # Clusters are those of all images together; a model takes one image after the other.
-    together = checked.clusters is not None and several
-    batches = (
-        [list(zip(tasks, pictures, strict=True))]
-        if together
-        else [[pair] for pair in zip(tasks, pictures, strict=True)]
-    )
+    files = [_File(*pair) for pair in zip(tasks, pictures, strict=True)]
+    batches = [_Batch(tuple(files))] if together else [_Batch((file,)) for file in files]
+    work = SegmentFiles(checked.model_dump_json(), overwrite, pixel_size_nm)
+    outcomes: dict[_Batch, list[dict[str, Any]] | Exception] = {}
+    with progress_bar("segment") as progress:
+        if not together:
+            progress.update(0, len(batches), str(batches[0]))
+        for number, (batch, outcome) in enumerate(_spread(work, batches, checked, cluster), 1):
+            if not together:
+                progress.update(number, len(batches), str(batch))
+            if isinstance(outcome, Exception):
+                if len(batches) == 1:
+                    raise outcome
+                say_error(f"{batch}: {describe(outcome)}")
+            outcomes[batch] = outcome
     records: list[dict[str, Any]] = []
     failures = 0
-    for batch in track(batches, "segment") if not together else batches:
-        try:
-            records += _segment(batch, run, overwrite, pixel_size_nm)
-        except Exception as error:  # a batch goes on after a file that fails
-            if len(batches) == 1:
-                raise
+    for batch in batches:  # on a cluster they are done in another order
+        outcome = outcomes[batch]
+        if isinstance(outcome, Exception):
             failures += 1
-            ((task, _),) = batch
-            say_error(f"{task.source.name}: {describe(error)}")
-            records.append({"input": str(task.source), "output": None, "error": describe(error)})
+            source = batch.files[0].task.source
+            records.append({"input": str(source), "output": None, "error": describe(outcome)})
+        else:
+            records += outcome
     document: dict[str, Any] = {
         "operation": "segment",
         "version": __version__,
@@ -148,37 +167,90 @@ def segment(
         raise typer.Exit(1)
 
 
-def _segment(
-    batch: Sequence[tuple[Task, Path | None]],
-    run: Run,
-    overwrite: bool,
-    pixel_size_nm: float | None,
-) -> list[dict[str, Any]]:
-    """Segment files together, write what came of them and return the records."""
-    from everhart.io import read, write
+class _File(NamedTuple):
+    """An image, its labels, and where the picture of them goes."""
 
-    started = time.process_time()
-    images = [read(task.source, pixel_size_nm=pixel_size_nm) for task, _ in batch]
-    outcome: Outcome = run(images, {})
-    records = []
-    for (task, picture), image, labels, result in zip(
-        batch, images, outcome.micrographs, outcome.results, strict=True
-    ):
-        write(labels, task.output, overwrite=overwrite)
-        if picture is not None:
-            _draw(image, labels, picture, overwrite=overwrite)
-        records.append(
-            {
-                "input": str(task.source),
-                "output": str(task.output),
-                "overlay": None if picture is None else str(picture),
-                "shape": list(labels.shape),
-                "pixel_size_nm": labels.pixel_size_nm,
-                **result,
-            }
-        )
-    seconds = round((time.process_time() - started) / len(records), 3)
-    return [{**record, "cpu_seconds": seconds} for record in records]
+    task: Task
+    picture: Path | None
+
+    def absolute(self) -> _File:
+        """Return the same files by their whole paths."""
+        task = Task(self.task.source.absolute(), self.task.output.absolute())
+        return _File(task, None if self.picture is None else self.picture.absolute())
+
+    def named(self) -> dict[str, Any]:
+        """Return the files as they were given, for the record."""
+        return {
+            "input": str(self.task.source),
+            "output": str(self.task.output),
+            "overlay": None if self.picture is None else str(self.picture),
+        }
+
+
+class _Batch(NamedTuple):
+    """Images that are segmented together."""
+
+    files: tuple[_File, ...]
+
+    def __str__(self) -> str:
+        return self.files[0].task.source.name
+
+
+@dataclass(frozen=True)
+class SegmentFiles:
+    """The work for some files; it can be sent to another process."""
+
+    parameters: str
+    """The parameters of the operation as JSON."""
+    overwrite: bool
+    pixel_size_nm: float | None
+
+    def __call__(self, batch: _Batch) -> list[dict[str, Any]]:
+        """Segment files together, write what came of them and return the records."""
+        from everhart.io import read, write
+
+        started = time.process_time()
+        images = [read(file.task.source, pixel_size_nm=self.pixel_size_nm) for file in batch.files]
+        outcome: Outcome = _prepared(self.parameters)(images, {})
+        records = []
+        for file, image, labels, result in zip(
+            batch.files, images, outcome.micrographs, outcome.results, strict=True
+        ):
+            write(labels, file.task.output, overwrite=self.overwrite)
+            if file.picture is not None:
+                _draw(image, labels, file.picture, overwrite=self.overwrite)
+            said = {"shape": list(labels.shape), "pixel_size_nm": labels.pixel_size_nm}
+            records.append({**file.named(), **said, **result})
+        seconds = round((time.process_time() - started) / len(records), 3)
+        return [{**record, "cpu_seconds": seconds} for record in records]
+
+
+@lru_cache(maxsize=1)
+def _prepared(parameters: str) -> Run:
+    """Return the run of the parameters; a process that does many files loads the model once."""
+    return _OPERATION.prepare(_OPERATION.parameters.model_validate_json(parameters))
+
+
+def _spread(
+    work: SegmentFiles, batches: Sequence[_Batch], checked: Parameters, cluster: str | None
+) -> Iterator[tuple[_Batch, list[dict[str, Any]] | Exception]]:
+    """Do the work here or on a cluster, whose workers are in folders of their own."""
+    if cluster is None:
+        yield from each(work, batches)
+        return
+    whole = {_Batch(tuple(file.absolute() for file in batch.files)): batch for batch in batches}
+    there = replace(
+        work,
+        parameters=with_whole_path(checked).model_dump_json(),
+        overwrite=True,  # by what a lost worker has done
+    )
+    for sent, outcome in on_cluster(there, list(whole), cluster):
+        batch = whole[sent]
+        if isinstance(outcome, Exception):
+            yield batch, outcome
+        else:  # records name files as they were given
+            pairs = zip(outcome, batch.files, strict=True)
+            yield batch, [{**record, **file.named()} for record, file in pairs]
 
 
 def _draw(image: Micrograph, labels: Micrograph, path: Path, *, overwrite: bool) -> None:
