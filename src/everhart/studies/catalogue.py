@@ -14,7 +14,10 @@ from everhart.studies.segment_features import FeatureStudy
 from everhart.studies.segment_magnification import MagnificationStudy
 from everhart.studies.study import AnyStudy
 from everhart.studies.synthesis import FewImagesStudy
+from everhart.studies.synthesis_downstream import DownstreamStudy
+from everhart.studies.synthesis_fidelity import FidelityStudy
 from everhart.studies.synthesis_guidance import GuidanceStudy
+from everhart.studies.synthesis_inpaint import InpaintStudy
 from everhart.studies.synthesis_memory import MemoryStudy
 from everhart.studies.synthesis_recipes import RECIPE_STUDIES
 from everhart.studies.synthesis_transfer import TransferStudy
@@ -31,6 +34,9 @@ _ALL: tuple[AnyStudy, ...] = (
     MemoryStudy(),
     TransferStudy(),
     GuidanceStudy(),
+    FidelityStudy(),
+    InpaintStudy(),
+    DownstreamStudy(),
     PretrainingStudy(),
     FeatureStudy(),
     MagnificationStudy(),

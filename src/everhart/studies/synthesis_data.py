@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +16,14 @@ from everhart.micrograph import Micrograph
 from everhart.simulate import Camera, simulate
 from everhart.simulate.scene import Scene
 
-__all__ = ["labelled_stacks", "stack_images", "stack_scene", "valid_stacks"]
+__all__ = [
+    "Specimen",
+    "labelled_stacks",
+    "specimen",
+    "stack_images",
+    "stack_scene",
+    "valid_stacks",
+]
 
 Image = NDArray[np.float32]
 
@@ -147,6 +155,46 @@ def stack_scene(
     }
     shape = (size_px, size_px)
     return simulate("stack", shape=shape, rng=rng, fins=fins, texture=texture, **sizes), rng
+
+
+@dataclass(frozen=True, eq=False)
+class Specimen:
+    """A specimen that is known exactly.
+
+    Parameters
+    ----------
+    mask
+        Classes of its pixels, ``(H, W)``.
+    clean
+        What the microscope would show without noise, in grey levels.
+    first, second
+        Two acquisitions.
+    """
+
+    mask: NDArray[np.uint8]
+    clean: NDArray[np.float64]
+    first: NDArray[Any]
+    second: NDArray[Any]
+
+    @property
+    def span(self) -> float:
+        """Range of the clean image's grey levels."""
+        return float(np.ptp(self.clean))
+
+
+def specimen(
+    number: int, size_px: int, seed: int, *, texture: float = 0.02, dose_e_per_px: float = 50.0
+) -> Specimen:
+    """Return the specimen of an image of :func:`labelled_stacks`; `first` is that image."""
+    scene, rng = stack_scene(number, size_px, seed, texture=texture)
+    camera = Camera(dose_e_per_px=dose_e_per_px)
+    pair = camera.expose(scene, rng, 1, return_clean=True)
+    second = camera.expose(scene, rng, 1)
+    assert isinstance(pair, tuple)
+    assert isinstance(second, Micrograph)
+    first, clean = (np.asarray(image.pixels) for image in pair)
+    labels = scene.truth.labels.astype(np.uint8)
+    return Specimen(labels, clean.astype(np.float64), first, np.asarray(second.pixels))
 
 
 def valid_stacks(images: Sequence[NDArray[Any]], like: Sequence[NDArray[Any]]) -> list[bool]:
