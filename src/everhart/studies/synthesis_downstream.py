@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -59,7 +60,7 @@ class _Size:
 
 _SIZES: Final = {
     "smoke": _Size(32, (8, 16), 20, 10, 5, 4, 5, 1, 2, (8, 16), 4),
-    "cpu": _Size(64, (32, 64, 96), 1500, 100, 250, 200, 40, 5, 30, (16, 32, 64), 300),
+    "cpu": _Size(64, (32, 64, 96), 1000, 100, 150, 200, 30, 5, 20, (16, 32, 64), 200),
     "gpu": _Size(256, (64, 128, 192, 256), 60_000, 1000, 5000, 1000, 250, 5, 200,
                  (32, 64, 128, 256), 8000),
 }  # fmt: skip
@@ -71,8 +72,7 @@ _OPERATIONS: Final = (
 )  # fmt: skip
 _TRIVIAL: Final[Mapping[str, Any]] = {"flips": False, "operations": list(_OPERATIONS)}
 
-_CLASSICAL: Final[Mapping[str, Mapping[str, Any] | None]] = {
-    "no augmentation": None,
+_CLASSICAL: Final[Mapping[str, Mapping[str, Any]]] = {
     "mirrored": {"flips": False, "operations": ["flip_x"], "unchanged": 0.5},
     "EM-TrivialAugment": _TRIVIAL,
     "EM-TrivialAugment twice, magnified to 1.25": {**_TRIVIAL, "count": 2, "zoom": [1.0, 1.25]},
@@ -105,9 +105,10 @@ class DownstreamStudy:
         generator = Generator.load(_taken_or_trained(config, results / "generator"))
         images = _drawn(generator, size, results / "made")
         rows: list[dict[str, Any]] = []
-        for number in range(seeds or size.splits):
-            few = tuple((number + 5 * n) % _LEARNED for n in range(_FEW))
-            for labelled in (few, tuple(range(_LEARNED))):
+        for count in (_FEW, _LEARNED):
+            for number in range(seeds or size.splits):
+                few = tuple((number + 5 * n) % _LEARNED for n in range(_FEW))
+                labelled = few if count == _FEW else tuple(range(_LEARNED))
                 split = _Split(number, labelled, generator, images, size, results, progress)
                 rows += split.rows()
                 # What is there is shown, should the rest never come.
@@ -191,7 +192,7 @@ class _Split:
         return found
 
     def _cell(
-        self, method: str, make: Callable[[], list[Pair]], augmentation: Mapping[str, Any] | None
+        self, method: str, make: Callable[[], list[Pair]], augmentation: Mapping[str, Any]
     ) -> dict[str, Any]:
         def score() -> dict[str, Any]:
             return self._trained(method, make(), augmentation)
@@ -213,7 +214,7 @@ class _Split:
         return found
 
     def _trained(
-        self, method: str, made: Sequence[Pair], augmentation: Mapping[str, Any] | None
+        self, method: str, made: Sequence[Pair], augmentation: Mapping[str, Any]
     ) -> dict[str, Any]:
         from everhart.segment.segmenter import Segmenter
 
@@ -249,6 +250,7 @@ class _Split:
         scores = class_scores(said, [s.mask for s in self.judged], len(STACK_CLASSES))
         return {"mean_iou": scores.mean_iou, "iou": scores.iou.tolist()}
 
+    @cached_property
     def _classifier(self) -> FeatureClassifier:
         """Return what tells classes by the generator's features, from the labelled images."""
         from everhart.segment.choice import fine_blocks
@@ -263,15 +265,15 @@ class _Split:
         return fit_classifier(features, images, labels, len(STACK_CLASSES), seed=self.number)
 
     def _classifier_score(self) -> dict[str, Any]:
-        classifier = self._classifier()
+        classifier = self._classifier
         return self._scored([classifier.segment(s.first) for s in self.judged])
 
     def _by_features(self) -> list[Pair]:
-        classifier = self._classifier()
+        classifier = self._classifier
         return [(image, classifier.segment(image)) for image in self.images]
 
     def _real(self) -> list[Pair]:
-        classifier = self._classifier()
+        classifier = self._classifier
         return [(image, classifier.segment(image)) for image in self.others]
 
     def _by_masks(self) -> list[Pair]:
