@@ -98,6 +98,32 @@ def test_one_grey_scale_for_all_images_takes_them_as_they_are(labelled: Path, tm
         segmenter.segment(image / 5000.0)
 
 
+def test_openvino_gives_the_scores_of_pytorch(model: Path, rng):
+    pytest.importorskip("openvino")
+    window = torch.from_numpy(rng.normal(size=(1, 1, 48, 64)).astype(np.float32))
+    both = [
+        Segmenter.load(model, device="cpu", precision="fp32", engine=name)
+        for name in ("torch", "openvino")
+    ]
+    with torch.inference_mode():
+        first, second = (segmenter._scores(window) for segmenter in both)
+    assert first.std() > 0.1
+    torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-4)
+    image, _ = discs(rng, 100)
+    same = both[0].segment(image).classes == both[1].segment(image, tile_px=48).classes
+    assert same.mean() > 0.999
+    assert Segmenter.load(model, device="cpu").engine == "openvino"
+    with pytest.raises(UsageError, match="auto, torch or openvino"):
+        Segmenter.load(model, device="cpu", engine="onnx")
+
+
+def test_without_openvino_pytorch_is_taken(model: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("everhart.segment.segmenter.find_spec", lambda _: None)
+    assert Segmenter.load(model, device="cpu").engine == "torch"
+    with pytest.raises(UsageError, match=r"install everhart\[openvino\]"):
+        Segmenter.load(model, device="cpu", engine="openvino")
+
+
 def test_grey_levels_and_dtype_do_not_matter(model: Path, rng):
     image, _ = discs(rng)
     segmenter = Segmenter.load(model, device="cpu", precision="fp32")
@@ -233,8 +259,10 @@ def test_operation_function_and_file_agree(model: Path, labelled: Path, tmp_path
     assert main([str(word) for word in call]) == 0
     assert eh.read(averaged).history[-1].parameters["average"] is True
     assert (eh.read(averaged).pixels == labels.pixels).mean() > 0.9
-    with pytest.raises(UsageError, match="ask for one of the two"):
+    with pytest.raises(UsageError, match="average over flips and turns were asked for"):
         eh.segment(image, clusters=2, average=True)
+    with pytest.raises(UsageError, match="the engine openvino were asked for"):
+        eh.segment(image, clusters=2, engine="openvino")
 
 
 def test_objects_go_straight_into_the_measurement(model: Path, labelled: Path, tmp_path: Path):

@@ -58,6 +58,13 @@ class SegmentParameters(Parameters):
         Literal["auto", "cpu", "cuda"],
         Field(description="Where a learned model runs: auto takes the GPU where there is one."),
     ] = "auto"
+    engine: Annotated[
+        Literal["auto", "torch", "openvino"],
+        Field(
+            description="What computes a trained segmentation: auto takes OpenVINO on a processor "
+            "where it is installed."
+        ),
+    ] = "auto"
 
 
 def _segment(parameters: SegmentParameters) -> Run:
@@ -70,6 +77,7 @@ def _segment(parameters: SegmentParameters) -> Run:
         average=parameters.average,
         smoothing_px=parameters.smoothing_px,
         device=parameters.device,
+        engine=parameters.engine,
     )
 
     def run(images: Sequence[Micrograph], _: Mapping[str, Micrograph]) -> Outcome:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from openvino import Core, Model, Node
+from openvino import Core, InferRequest, Model, Node
 from openvino import opset13 as ops
 from safetensors.numpy import load
 
@@ -52,17 +52,10 @@ class OpenVINOEngine:
         self.stride, self.receptive_radius = config.stride, config.receptive_radius
         self.mask_plane = config.mask_plane
         self._output = config.output
-        core = Core()
-        capable = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        capable = "BF16" in Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self.bf16 = capable if precision == "auto" else precision == "bf16"
         self.bytes_per_pixel = config.maps_per_pixel * (2 if self.bf16 else 4) + _BASE_BYTES
-        settings = {
-            "INFERENCE_PRECISION_HINT": "bf16" if self.bf16 else "f32",
-            "INFERENCE_NUM_THREADS": asked_threads(),
-            "NUM_STREAMS": 1,
-        }
-        compiled = core.compile_model(_restoration_graph(config, weights), "CPU", settings)
-        self._request = compiled.create_infer_request()
+        self._request = infer_request(_restoration_graph(config, weights), bf16=self.bf16)
         self._lock = threading.Lock()  # one request, and buffers of its own, for all threads
 
     @classmethod
@@ -92,6 +85,24 @@ class OpenVINOEngine:
         # The mix is made here in float32: within the graph the input would be rounded to bfloat16.
         mixed: Planes = learned + outputs[1][0, 0] * (planes[0] - learned)
         return mixed
+
+
+def infer_request(graph: Model, *, bf16: bool) -> InferRequest:
+    """Compile a graph for the processor, with as many threads as PyTorch would take.
+
+    Parameters
+    ----------
+    graph
+        The graph.
+    bf16
+        Whether to compute in bfloat16.
+    """
+    settings = {
+        "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
+        "INFERENCE_NUM_THREADS": asked_threads(),
+        "NUM_STREAMS": 1,
+    }
+    return Core().compile_model(graph, "CPU", settings).create_infer_request()
 
 
 def _restoration_graph(

@@ -96,6 +96,7 @@ def make_segmentation(
     average: bool = False,
     smoothing_px: float = 1.5,
     device: str = "auto",
+    engine: str = "auto",
 ) -> Segmentation:
     """Prepare a segmentation, loading its model once.
 
@@ -114,6 +115,8 @@ def make_segmentation(
         How far neighbouring pixels decide together on their cluster.
     device
         ``"auto"``, ``"cpu"`` or ``"cuda"``.
+    engine
+        What computes a trained segmentation; see :class:`everhart.segment.segmenter.Segmenter`.
 
     Returns
     -------
@@ -136,11 +139,7 @@ def make_segmentation(
                 "Clusters and instances were asked for: a cluster is no object; ask for one of "
                 "the two."
             )
-        if average:
-            raise UsageError(
-                "Clusters and an average over flips and turns were asked for: the average is of a "
-                "trained segmentation's probabilities; ask for one of the two."
-            )
+        _check_only_trained("Clusters", average, engine)
         return _by_clusters(model, clusters, smoothing_px, device)
     from everhart.restore.models import find_model
     from everhart.training.model_file import read_header
@@ -153,11 +152,7 @@ def make_segmentation(
     segmenter: Segmenter | FewShotSegmenter
     segment_one: Callable[..., Segmented]
     if header.architecture == "FeatureClassifier":
-        if average:
-            raise UsageError(
-                f"{path} classifies the features of a generator, and an average over flips and "
-                "turns was asked for: leave it out, or give a segmentation of its own network."
-            )
+        _check_only_trained("A classifier on the features of a generator", average, engine)
         from everhart.segment.few_shot_train import FewShotSegmenter
 
         segmenter = FewShotSegmenter.load(path, device=device)
@@ -165,7 +160,7 @@ def make_segmentation(
     else:
         from everhart.segment.segmenter import Segmenter
 
-        segmenter = Segmenter.load(path, device=device)
+        segmenter = Segmenter.load(path, device=device, engine=engine)
         segment_one = partial(segmenter.segment, average=average)
 
     def prepare(_: Sequence[Array]) -> tuple[tuple[str, ...], _Frame]:
@@ -179,6 +174,16 @@ def make_segmentation(
         "model": segmenter.header.card.name, "instances": instances, "average": average,
     }  # fmt: skip
     return Segmentation(prepare, parameters, segmenter.sha256)
+
+
+def _check_only_trained(what: str, average: bool, engine: str) -> None:
+    """Refuse what is for a segmentation with a network of its own."""
+    asked = "an average over flips and turns" if average else f"the engine {engine}"
+    if average or engine == "openvino":
+        raise UsageError(
+            f"{what} and {asked} were asked for: that is for a segmentation with a network of its "
+            "own; leave one of the two out."
+        )
 
 
 def _by_clusters(
@@ -227,6 +232,7 @@ def segment(
     average: bool = False,
     smoothing_px: float = 1.5,
     device: str = "auto",
+    engine: str = "auto",
 ) -> ImageT:
     """Segment a micrograph.
 
@@ -234,7 +240,7 @@ def segment(
     ----------
     image
         Micrograph or array, ``(H, W)`` or a stack ``(N, H, W)`` whose frames are segmented alike.
-    model, clusters, instances, average, smoothing_px, device
+    model, clusters, instances, average, smoothing_px, device, engine
         As for :func:`make_segmentation`.
 
     Returns
@@ -263,6 +269,7 @@ def segment(
         average=average,
         smoothing_px=smoothing_px,
         device=device,
+        engine=engine,
     )
     if isinstance(image, Micrograph):
         return made([image])[0]

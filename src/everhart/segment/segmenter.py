@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import torch
@@ -21,6 +22,9 @@ from everhart.segment.network import ARCHITECTURE, KIND, SegmentationUNet
 from everhart.segment.objects import SMALLEST_PX, separated
 from everhart.segment.resample import factors, resized, smoothly_resized
 from everhart.training.model_file import ModelHeader, load_model
+
+if TYPE_CHECKING:
+    from everhart.segment.engine_openvino import OpenVINOScores
 
 __all__ = ["Segmented", "Segmenter"]
 
@@ -65,6 +69,13 @@ class Segmenter:
         ``"auto"``, ``"cpu"`` or ``"cuda"``.
     precision
         ``"auto"``, ``"fp32"`` or ``"bf16"``; see :func:`everhart.nn.hardware.use_bf16`.
+    engine
+        ``"torch"``, ``"openvino"``, or ``"auto"``: OpenVINO on a processor where it is installed.
+
+    Raises
+    ------
+    UsageError
+        If the device, the precision or the engine cannot be had.
     """
 
     def __init__(
@@ -75,11 +86,19 @@ class Segmenter:
         *,
         device: str = "auto",
         precision: str = "auto",
+        engine: str = "auto",
     ) -> None:
         self.device = resolve_device(device)
+        self.engine = _engine(engine, self.device)
         self.bf16 = use_bf16(precision, self.device)
         self.network = network.to(self.device).eval()
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._openvino: OpenVINOScores | None = None
+        if self.engine == "openvino":
+            from everhart.segment.engine_openvino import OpenVINOScores
+
+            weights = {name: value.numpy() for name, value in network.state_dict().items()}
+            self._openvino = OpenVINOScores(network.config, weights, bf16=self.bf16)
         self.header, self.sha256 = header, sha256
         said = header.inference
         self.classes: tuple[str, ...] = tuple(said["classes"])
@@ -92,13 +111,21 @@ class Segmenter:
         self.fill_holes = bool(said.get("fill_holes", False))
 
     @classmethod
-    def load(cls, path: Path | str, *, device: str = "auto", precision: str = "auto") -> Self:
+    def load(
+        cls,
+        path: Path | str,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        engine: str = "auto",
+    ) -> Self:
         """Load a model file.
 
         Raises
         ------
         UsageError
-            If there is no such file, or it is a model of another kind.
+            If there is no such file, it is a model of another kind, or device, precision or engine
+            cannot be had.
         FileFormatError
             If it is no model file, or its weights do not fit its header.
         """
@@ -111,7 +138,12 @@ class Segmenter:
         try:
             network = SegmentationUNet(UNetConfig.model_validate(loaded.header.config))
             network.load_state_dict(loaded.weights)
-            return cls(network, loaded.header, loaded.sha256, device=device, precision=precision)
+            return cls(
+                network, loaded.header, loaded.sha256, device=device, precision=precision,
+                engine=engine,
+            )  # fmt: skip
+        except UsageError:
+            raise
         except (KeyError, ValueError, RuntimeError):
             raise FileFormatError(
                 f"{path} is damaged: its weights do not fit its header; copy or train it anew."
@@ -205,6 +237,8 @@ class Segmenter:
         )
 
     def _scores(self, window: Tensor) -> Tensor:
+        if self._openvino is not None:
+            return torch.from_numpy(self._openvino(window.contiguous().numpy()))
         with torch.autocast(self.device, torch.bfloat16, enabled=self.bf16):
             return self.network(window)  # type: ignore[no-any-return]
 
@@ -225,3 +259,25 @@ class Segmenter:
     def describe(self) -> dict[str, Any]:
         """Return what a label image's history says of the model."""
         return {"model": self.header.card.name, "classes": list(self.classes)}
+
+
+def _engine(asked: str, device: str) -> Literal["torch", "openvino"]:
+    """Return the engine to run a segmentation with."""
+    if asked not in ("auto", "torch", "openvino"):
+        raise UsageError(
+            f"The engine {asked!r} was given: a segmentation runs with auto, torch or openvino."
+        )
+    there = find_spec("openvino") is not None
+    if asked == "auto":
+        return "openvino" if there and device == "cpu" else "torch"
+    if asked == "openvino" and not there:
+        raise UsageError(
+            "The engine openvino was asked for and is not installed: install everhart[openvino], "
+            "or choose the engine torch."
+        )
+    if asked == "openvino" and device != "cpu":
+        raise UsageError(
+            "The engine openvino was asked for on the device cuda: it runs on a processor, choose "
+            "the engine torch or the device cpu."
+        )
+    return "openvino" if asked == "openvino" else "torch"
