@@ -59,8 +59,8 @@ _SIZES: Final = {
         1.0, 4,
     ),
     "cpu": _Size(
-        ("alpt", "particles"), 3, (1, 3), _STARTS, (32, 64, 128, 256), (16, 32, 64, 128), 300,
-        200, 4, 96, 256, 12, 1.0, 30,
+        ("alpt", "particles"), 3, (1, 3), _STARTS, (32, 64, 128, 256), (16, 32, 64, 128), 240,
+        150, 4, 96, 256, 12, 1.0, 24,
     ),
     "gpu": _Size(
         ("alpt", "isbi", "emps", "vnc", "stack", "particles"), 3, (1, 3, 10, None), _STARTS,
@@ -82,8 +82,7 @@ class PretrainingStudy:
         """Pretrain, fine-tune and judge; a split is a repetition."""
         size = _SIZES[scale.name]
         results = folder / self.name
-        cells = results / "cells"
-        cells.mkdir(parents=True, exist_ok=True)
+        (results / "cells").mkdir(parents=True, exist_ok=True)
         rows: list[dict[str, Any]] = []
         sets = []
         for name in size.sets:
@@ -95,28 +94,42 @@ class PretrainingStudy:
         for known, splits in sets:
             for number, split in enumerate(splits):
                 rows += _copied_rows(known, split, size, number)
-        # All splits with few labels come before many labels: an interval is what is wanted first.
+        # All splits of a start come before the next one: an interval is what is wanted first.
         for count in size.labels:
-            for number in range(seeds or size.splits):
-                for known, splits in sets:
-                    for start in size.starts:
-                        key = f"{known.name}_{number}_{count or 'all'}_{start}"
-                        path = cells / f"{key}.json"
-                        if not path.is_file():
-                            progress(f"{self.name}: {key}")
-                            found = _cell(
-                                known, splits[number], count, start, size, results, number
-                            )
-                            row = {
-                                "set": known.name, "split": number, "labels": str(count or "all"),
-                                "start": start,
-                                **found,
-                            }  # fmt: skip
-                            write_text(path, json.dumps(row, indent=2) + "\n", overwrite=True)
-                        rows.append(json.loads(path.read_text(encoding="utf-8")))
-                    # What is there is shown, should the rest never come.
-                    self._write(results, scale.name, rows)
+            for start in size.starts:
+                for number in range(seeds or size.splits):
+                    for known, splits in sets:
+                        rows.append(
+                            self._row(known, splits[number], count, start, size, results, number,
+                                      progress)
+                        )  # fmt: skip
+                # What is there is shown, should the rest never come.
+                self._write(results, scale.name, rows)
         return self._write(results, scale.name, rows)
+
+    def _row(
+        self,
+        known: LabelledSet,
+        split: Split,
+        count: int | None,
+        start: str,
+        size: _Size,
+        results: Path,
+        number: int,
+        progress: Progress,
+    ) -> dict[str, Any]:
+        """Return what one training has found, from its file where it was done before."""
+        key = f"{known.name}_{number}_{count or 'all'}_{start}"
+        path = results / "cells" / f"{key}.json"
+        if not path.is_file():
+            progress(f"{self.name}: {key}")
+            row = {
+                "set": known.name, "split": number, "labels": str(count or "all"), "start": start,
+                **_cell(known, split, count, start, size, results, number),
+            }  # fmt: skip
+            write_text(path, json.dumps(row, indent=2) + "\n", overwrite=True)
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
 
     def _write(
         self, results: Path, scale: str, rows: Sequence[Mapping[str, Any]]
