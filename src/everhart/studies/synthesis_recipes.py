@@ -45,6 +45,8 @@ class RecipeSize:
         Images that judge, and how many noisy ones are made of them.
     precision
         Of the training: small networks are quicker in single precision on a processor.
+    learning_rate
+        Highest rate.
     """
 
     size_px: int
@@ -55,6 +57,7 @@ class RecipeSize:
     held_out: int
     judged: int
     precision: str = "auto"
+    learning_rate: float = 1e-3
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ def recipe_config(recipe: Recipe, size: RecipeSize, images: Path, seed: int) -> 
         config["optimiser"] = {
             "steps": steps,
             "batch_size": size.batch,
-            "learning_rate": 1e-3,
+            "learning_rate": size.learning_rate,
             "warmup_steps": min(50, steps // 4),
             "ema_decay": 0.99,
             "steps_per_epoch": size.epoch,
@@ -295,7 +298,7 @@ RECIPE_STUDIES: Final = (
             "smoke": RecipeSize(16, (8, 16), 40, 4, 10, 4, 8),
             # Small images, so that steps are cheap: augmentation cannot help a training that is
             # too short to learn its images by heart.
-            "cpu": RecipeSize(32, (16, 32, 32), 2400, 8, 80, 16, 256, "fp32"),
+            "cpu": RecipeSize(32, (16, 32, 32), 1600, 8, 80, 16, 256, "fp32", 2e-3),
             "gpu": RecipeSize(256, (64, 128, 192, 256), 60_000, 8, 1000, 16, 128),
         },
     ),
