@@ -69,6 +69,7 @@ def test_the_study_of_fidelity_puts_the_ceiling_first(tmp_path: Path) -> None:
     assert "clean render" in (tmp_path / "ddpm-fidelity" / "table.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_study_of_inpainting_judges_the_hole(tmp_path: Path) -> None:
     study = find_study("ddpm-inpaint")
     rows = study.run(SCALES["smoke"], tmp_path, seeds=1, progress=lambda _: None)["rows"]
@@ -82,6 +83,7 @@ def test_the_study_of_inpainting_judges_the_hole(tmp_path: Path) -> None:
     assert "ms_ssim" not in next(row for row in rows if row["hole"] == "scratch")
 
 
+@pytest.mark.slow
 def test_the_study_of_training_with_samples_runs_and_goes_on(tmp_path: Path) -> None:
     study = find_study("ddpm-downstream")
     told: list[str] = []

@@ -33,6 +33,9 @@ Pair = tuple[Pixels, Pixels]
 """An image and the classes of its pixels."""
 
 _SEED, _LEARNED, _FEW, _FIRST = 7, 15, 3, 2000
+_EACH: Final = 4
+"""Images of each new mask: several at once are quicker."""
+
 _SHARES: Final = (0.005, 0.02, 0.06)
 """Steps of the schedule whose features are looked at, as parts of it."""
 
@@ -60,7 +63,7 @@ class _Size:
 
 _SIZES: Final = {
     "smoke": _Size(32, (8, 16), 20, 10, 5, 4, 5, 1, 2, (8, 16), 4),
-    "cpu": _Size(64, (32, 64, 96), 1000, 100, 150, 200, 30, 5, 20, (16, 32, 64), 200),
+    "cpu": _Size(64, (32, 64, 96), 1000, 100, 150, 200, 30, 5, 20, (16, 32, 64), 150),
     "gpu": _Size(256, (64, 128, 192, 256), 60_000, 1000, 5000, 1000, 250, 5, 200,
                  (32, 64, 128, 256), 8000),
 }  # fmt: skip
@@ -298,11 +301,14 @@ class _Split:
         }  # fmt: skip
         generator = Generator.load(_taken_or_trained(config, run))
         rng = np.random.default_rng([_SEED, self.number])
-        masks = new_masks([mask for _, mask in self.real], size.made, rng)
-        return [
-            (generator.synthesize(1, seed=n, mask=mask, steps=size.draw_steps)[0].pixels, mask)
-            for n, mask in enumerate(masks)
-        ]
+        known = [mask for _, mask in self.real]
+        made: list[Pair] = []
+        for mask in new_masks(known, -(-size.made // _EACH), rng):
+            drawn = generator.synthesize(
+                _EACH, seed=len(made), mask=mask, steps=size.draw_steps, batch_size=_EACH
+            )
+            made += [(image.pixels, mask) for image in drawn]
+        return made[: size.made]
 
 
 def _slug(method: str) -> str:
