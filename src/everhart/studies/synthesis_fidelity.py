@@ -17,12 +17,13 @@ from everhart.io.atomic import write_text
 from everhart.micrograph import Micrograph
 from everhart.studies.study import Progress, Scale
 from everhart.studies.synthesis_data import Specimen, labelled_stacks, specimen
-from everhart.studies.synthesis_inpaint import mean_fill, smooth_fill
+from everhart.studies.synthesis_inpaint import mean_fill, smooth_fill, write_strips
 from everhart.studies.synthesis_runs import trained
 
 if TYPE_CHECKING:
     from everhart.restore.denoise import Denoiser
     from everhart.synthesize.generator import Generator
+    from everhart.synthesize.samplers import SamplerName
 
 __all__ = ["FidelityStudy"]
 
@@ -31,6 +32,8 @@ Float = NDArray[np.float64]
 
 _LEARNED, _SEED, _FIRST = 15, 7, 5000
 _DENOISERS: Final = ("sem-general", "nlm")
+_OTHER_DOSES: Final = (50.0, 5000.0)
+"""Electrons a pixel at which two acquisitions are compared, too: what no generator can pass."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class FidelityStudy:
             )  # fmt: skip
             progress(f"{self.name}: training, seed {seed}")
             generator = Generator.load(_model(size, learned, seed, place / "run"))
-            rows += _Protocols(generator, size, seed, progress).rows()
+            rows += _Protocols(generator, size, seed, place, progress).rows()
         record = {
             "study": self.name, "title": self.title, "scale": scale.name,
             "dose_e_per_px": size.dose_e_per_px, "rows": rows,
@@ -132,24 +135,29 @@ def _model(size: _Size, learned: Path, seed: int, run: Path) -> Path:
     return trained(config, run)
 
 
-def _specimen(number: int, size: _Size, seed: int, texture: float = 0.0) -> Specimen:
+def _specimen(
+    number: int, size: _Size, seed: int, *, texture: float = 0.0, dose: float | None = None
+) -> Specimen:
     return specimen(
         number,
         size.size_px,
         _SEED + seed,
         texture=texture,
-        dose_e_per_px=size.dose_e_per_px,
+        dose_e_per_px=dose or size.dose_e_per_px,
     )
 
 
 class _Protocols:
     """The protocols with one generator."""
 
-    def __init__(self, generator: Generator, size: _Size, seed: int, progress: Progress) -> None:
+    def __init__(
+        self, generator: Generator, size: _Size, seed: int, place: Path, progress: Progress
+    ) -> None:
         from everhart.restore.denoise import make_denoiser
         from everhart.synthesize.training_images import hash_of
 
-        self.generator, self.size, self.seed, self.progress = generator, size, seed, progress
+        self.generator, self.size, self.seed = generator, size, seed
+        self.place, self.progress = place, progress
         self.denoisers: dict[str, Denoiser] = {m: make_denoiser(m) for m in _DENOISERS}
         numbers = range(_FIRST, _FIRST + max(size.paired, size.others))
         self.specimens = [_specimen(number, size, seed) for number in numbers]
@@ -163,21 +171,26 @@ class _Protocols:
         rows = [
             self._row("two acquisitions of a specimen", [(s.second, s) for s in self.specimens])
         ]
+        for dose in _OTHER_DOSES:
+            lit = [_specimen(_FIRST + n, self.size, self.seed, dose=dose) for n in range(len(some))]
+            name = f"two acquisitions at {dose:g} e/px"
+            rows.append(self._row(name, [(s.second, s) for s in lit]))
         rows.append(self._textures(some))
         self.progress(f"ddpm-fidelity: {self.size.paired} images from masks, seed {self.seed}")
         started = time.process_time()
-        drawn = [
-            self.generator.synthesize(
-                1, seed=_FIRST + n, mask=s.mask, steps=self.size.draw_steps
-            )[0].pixels
-            for n, s in enumerate(self.specimens[: self.size.paired])
-        ]  # fmt: skip
+        drawn = self._by_masks("ddpm", self.size.draw_steps)
         minutes = (time.process_time() - started) / 60
         pairs = list(zip(drawn, self.specimens, strict=False))
-        rows.append({**self._row("drawn from the held-out mask", pairs), "cpu_minutes": minutes})
         levels = [float(np.mean(image) - s.clean.mean()) / s.span for image, s in pairs]
-        rows[-1]["brightness_percent"] = 100 * float(np.mean(levels))
-        rows[-1]["brightness_sd_percent"] = 100 * float(np.std(levels))
+        rows.append(
+            {**self._row("drawn from the held-out mask", pairs), "cpu_minutes": minutes,
+             "brightness_percent": 100 * float(np.mean(levels)),
+             "brightness_sd_percent": 100 * float(np.std(levels))}
+        )  # fmt: skip
+        quick = self._by_masks("dpm", max(5, self.size.draw_steps // 4))
+        name = f"the same by `dpm` in {max(5, self.size.draw_steps // 4)} steps"
+        rows.append(self._row(name, list(zip(quick, self.specimens, strict=False))))
+        self._picture(drawn)
         wrong = [(drawn[n - 1], s) for n, s in enumerate(self.specimens[: self.size.paired])]
         rows.append(self._row("drawn from the mask of another specimen", wrong))
         self.progress(f"ddpm-fidelity: holes, seed {self.seed}")
@@ -187,6 +200,25 @@ class _Protocols:
         self.progress(f"ddpm-fidelity: nearest neighbours, seed {self.seed}")
         rows += self._nearest(some)
         return [{"seed": self.seed, **row} for row in rows]
+
+    def _by_masks(self, sampler: SamplerName, steps: int) -> list[Pixels]:
+        return [
+            self.generator.synthesize(
+                1, seed=_FIRST + n, mask=s.mask, sampler=sampler, steps=steps
+            )[0].pixels
+            for n, s in enumerate(self.specimens[: self.size.paired])
+        ]  # fmt: skip
+
+    def _picture(self, drawn: Sequence[Pixels]) -> None:
+        """Write mask, acquisition, drawn image, both denoised, and the clean render."""
+        strips = []
+        for image, s in list(zip(drawn, self.specimens, strict=False))[:3]:
+            low, high = float(s.clean.min()), float(s.clean.max())
+            denoise = self.denoisers["nlm"]
+            smooth = [denoise(np.asarray(i, np.float32)) for i in (s.first, image)]
+            mask = low + (high - low) * s.mask / max(1, s.mask.max())
+            strips.append([mask, s.first, image, *smooth, s.clean])
+        write_strips(strips, self.place / "drawn.png")
 
     def _row(
         self, protocol: str, pairs: Sequence[tuple[Pixels, Specimen]],

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from everhart.restore.denoise import Denoiser
     from everhart.synthesize.generator import Generator
 
-__all__ = ["HOLES", "InpaintStudy", "grainy_fill", "mean_fill", "smooth_fill"]
+__all__ = ["HOLES", "InpaintStudy", "grainy_fill", "mean_fill", "smooth_fill", "write_strips"]
 
 Pixels = NDArray[Any]
 Float = NDArray[np.float64]
@@ -186,8 +186,8 @@ def _filled(
         for what, filled in fills.items():
             found.setdefault(what, []).append(_judged(filled, known, hidden, denoise))
         if not shown:
-            shown = [real, np.where(hidden, 0, real), *fills.values()]
-    _write_picture(shown, picture)
+            shown = [np.where(hidden, 0, real), real, *fills.values()]
+    write_strips([shown], picture)
     rows = []
     for what, each in found.items():
         means = {name: float(np.mean([one[name] for one in each])) for name in each[0]}
@@ -246,15 +246,19 @@ def _steps_over(image: Float, hidden: Hole) -> float:
     return float(np.mean(np.concatenate(steps)))
 
 
-def _write_picture(images: Sequence[Pixels], path: Path) -> None:
-    """Write what is shown, side by side: real, hidden, and the fills."""
+def write_strips(strips: Sequence[Sequence[Pixels]], path: Path) -> None:
+    """Write rows of images side by side, all in the grey levels of the second of a row."""
     from everhart.io import write
 
-    low, high = np.percentile(images[0], (0.5, 99.5))
-    parts = [np.clip((np.asarray(i, np.float64) - low) / (high - low), 0, 1) for i in images]
-    gap = np.ones((parts[0].shape[0], 2))
-    row = np.hstack([part for image in parts for part in (image, gap)][:-1])
-    write(Micrograph(np.round(255 * row).astype(np.uint8)), path, overwrite=True)
+    rows = []
+    for images in strips:
+        low, high = np.percentile(images[1], (0.5, 99.5))
+        parts = [np.clip((np.asarray(i, np.float64) - low) / (high - low), 0, 1) for i in images]
+        gap = np.ones((parts[0].shape[0], 2))
+        row = np.hstack([part for image in parts for part in (image, gap)][:-1])
+        rows += [row, np.ones((2, row.shape[1]))]
+    drawn = np.vstack(rows[:-1])
+    write(Micrograph(np.round(255 * drawn).astype(np.uint8)), path, overwrite=True)
 
 
 def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
