@@ -99,7 +99,9 @@ class CpuLimit(Callback):
         now = time.process_time()
         self.longest_s = max(self.longest_s, now - self.last_s)
         self.last_s = now
-        if now + self.longest_s > self.limit_s:
+        over = now + self.longest_s > self.limit_s
+        # Of several processes none may go on alone.
+        if trainer.strategy.reduce_boolean_decision(over, all=False):
             trainer.should_stop = True
 
 

@@ -49,7 +49,15 @@ class OptimiserConfig(BaseModel):
         "auto", description="auto: bf16 where the processor has it, else fp32"
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train")
-    threads: int | None = Field(None, ge=1, description="CPU threads; none: torch's own choice")
+    devices: int = Field(
+        1,
+        ge=1,
+        description="processes that train together, each on a GPU of its own or, on a CPU, with a "
+        "share of the cores; each takes batch_size crops a step",
+    )
+    threads: int | None = Field(
+        None, ge=1, description="CPU threads of a process; none: torch's own choice"
+    )
 
     @model_validator(mode="after")
     def _patience_with_best(self) -> Self:

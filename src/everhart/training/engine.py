@@ -15,6 +15,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
@@ -73,7 +74,7 @@ class TrainingTask(L.LightningModule, ABC):
                 "broken training images; the last good state is in the run's checkpoints."
             )
         named = {"loss": loss, **{f"loss_{name}": part for name, part in parts.items()}}
-        self.log_dict(named, on_step=False, on_epoch=True, batch_size=1)
+        self.log_dict(named, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
         self.log("running_loss", loss, prog_bar=True, logger=False, batch_size=1)
         return loss
 
@@ -81,7 +82,7 @@ class TrainingTask(L.LightningModule, ABC):
         """Lightning's validation step, run with the averaged weights."""
         del batch_idx
         metrics = self.validation_metrics(batch)
-        self.log_dict(dict(metrics), on_step=False, on_epoch=True, batch_size=1)
+        self.log_dict(dict(metrics), on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         """AdamW, linear warm-up, cosine to zero."""
@@ -125,7 +126,7 @@ class _Samples(L.LightningDataModule):
             draw, batch = self.training, self.settings.batch_size
         else:
             draw, batch = self.training.at_step(done)
-        count = max(1, steps) * batch
+        count = max(1, steps) * batch * self.trainer.world_size  # each process takes its share
         samples = NumberedSamples(draw, count, self.seed, stream=1 + epoch)
         return DataLoader(samples, batch_size=batch)
 
@@ -143,11 +144,14 @@ class _CurveWriter(Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         del pl_module
+        if not trainer.is_global_zero:
+            return
         self.curves = Curves(self.folder, keep_steps=trainer.global_step)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         del pl_module
-        assert self.curves is not None
+        if self.curves is None:
+            return  # another process writes them
         if trainer.global_step <= self.curves.last_step:
             return  # Lightning ends the checkpointed epoch once more when it resumes
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -193,6 +197,12 @@ def fit(
     progress
         Whether to show a progress bar.
 
+    Notes
+    -----
+    With ``devices`` above 1 the program is started once more for each further device, with the
+    same arguments. Those processes come here as the first one does, and end here: only the first
+    one returns, and writes files.
+
     Returns
     -------
     dict
@@ -211,6 +221,11 @@ def fit(
     if resume and not checkpoint.is_file():
         raise UsageError(f"{run} has no checkpoint to resume from: start it without --resume.")
     device = resolve_device(settings.device)
+    if device == "cuda" and settings.devices > torch.cuda.device_count():
+        raise UsageError(
+            f"optimiser.devices = {settings.devices} was given: there are "
+            f"{torch.cuda.device_count()} GPUs; give so many at most."
+        )
     bf16 = use_bf16(settings.precision, device)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
@@ -247,7 +262,8 @@ def fit(
     with _quiet():
         trainer = L.Trainer(
             accelerator="gpu" if device == "cuda" else "cpu",
-            devices=1,
+            devices=settings.devices,
+            strategy=_strategy(task, device) if settings.devices > 1 else "auto",
             precision="bf16-mixed" if bf16 else "32-true",
             max_steps=settings.steps,
             callbacks=callbacks,
@@ -270,6 +286,10 @@ def fit(
             if trainer.interrupted:
                 raise KeyboardInterrupt from None
             raise
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    if not trainer.is_global_zero:
+        raise SystemExit(0)  # the first process goes on
     curves = writer.curves
     if curves is None:
         # All steps were done before: Lightning trains nothing and leaves the weights of the last
@@ -305,6 +325,15 @@ def _start_value(task: TrainingTask, samples: NumberedSamples, device: str, bf16
     return sum(values) / len(values)
 
 
+def _strategy(task: TrainingTask, device: str) -> DDPStrategy:
+    """Return how several processes average their gradients."""
+    return DDPStrategy(
+        process_group_backend="nccl" if device == "cuda" else "gloo",
+        # Tasks that take their own steps have networks of which a step trains one.
+        find_unused_parameters=not task.automatic_optimization,
+    )
+
+
 def _averaging(decay: float) -> WeightAveraging:
     """Exponential average of the weights, quick at first so that the start is forgotten."""
 
@@ -327,6 +356,7 @@ def _quiet() -> Iterator[None]:
             warnings.filterwarnings("ignore", module=r"lightning\..*")
             warnings.filterwarnings("ignore", message=".*num_workers.*")
             warnings.filterwarnings("ignore", message=".*treespec.*")
+            warnings.filterwarnings("ignore", message="Grad strides do not match bucket view")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

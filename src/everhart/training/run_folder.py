@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from everhart.errors import UsageError
 from everhart.io.atomic import write_text
+from everhart.training.ranks import rank
 
 __all__ = ["CONFIG_NAME", "MODEL_NAME", "check_run", "start_run"]
 
@@ -39,6 +40,8 @@ def check_run(run: Path, config: BaseModel, *, resume: bool) -> bool:
         If the folder is not empty and the run is new; if it holds no run, or one of other
         settings, and the run is to go on.
     """
+    if rank() > 0:  # the first process has checked, and has begun to write
+        return False
     saved = run / CONFIG_NAME
     if resume:
         if not saved.is_file():
@@ -60,8 +63,10 @@ def start_run(run: Path, config: BaseModel) -> None:
     """Make a run's folder and write its config.
 
     To be called when nothing can be wrong any more: a wrong call leaves no folder behind that the
-    right one would trip over.
+    right one would trip over. Of several processes that train one model the first writes.
     """
+    if rank() > 0:
+        return
     run.mkdir(parents=True, exist_ok=True)
     write_text(run / CONFIG_NAME, _as_yaml(config), overwrite=True)
 
