@@ -48,7 +48,7 @@ class _Size:
 
 _SIZES: Final = {
     "smoke": _Size(32, (8, 16), 40, 6, 12, 10, 10),
-    "cpu": _Size(128, (32, 64, 96), 4400, 64, 128, 100, 200),
+    "cpu": _Size(128, (32, 64, 96, 128), 4800, 64, 128, 100, 200),
     "gpu": _Size(256, (64, 128, 192, 256), 60_000, 256, 512, 1000, 1000),
 }
 
@@ -61,11 +61,18 @@ def _config(size: _Size, images: Path, seed: int) -> dict[str, Any]:
         "seed": seed,
         "data": {"folder": str(images), "held_out": 2},
         "curriculum": [
-            {"patch_px": edge // 4, "reduction": 2, "share": 1, "batch_size": 16},
-            {"patch_px": edge // 2, "share": 2, "batch_size": 8},
-            {"share": 5, "batch_size": 4},
+            # Whole fields first, small: what two fins have in common is in no smaller part.
+            {"reduction": 4, "share": 1, "batch_size": 16},
+            {"reduction": 2, "share": 2, "batch_size": 8},
+            {"patch_px": edge // 2, "share": 1.5, "batch_size": 8},
+            {"share": 3.5, "batch_size": 4},
         ],
-        "network": {"widths": list(size.widths), "stem": 2, "position": True},
+        "network": {
+            "widths": list(size.widths),
+            "stem": 2,
+            "position": True,
+            "attention": [False] * (len(size.widths) - 2) + [True, True],
+        },
         "augmentation": {"unchanged": 0.3},
         "validation_samples": 8 if size.steps < 100 else 64,
         "optimiser": {

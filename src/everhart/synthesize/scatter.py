@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -23,28 +24,44 @@ REACH_PX = 8
 """Noise of a spectrum is a sum of independent numbers up to so many pixels away."""
 
 _CELLS = REACH_PX + 1
-_LEVELS = 8
+_ENDS = (0.003, 0.01, 0.03, 0.07, 0.15, 0.3, 0.45, 0.6, 0.75, 0.87, 0.95, 0.985, 0.996)
+"""Quantiles between groups of like grey level: shot noise changes most at the dark end."""
+
+_LEVELS = len(_ENDS) + 1
 _TIMES = 20
 _FLOOR = 1e-6
+_STEEPEST = 1.5
+_MOST_SKEWED = 2.0
+"""Of what a bent normal distribution can be: its skewness is 2.83 at most."""
+
+_TABLES = ("slope", "power", "levels", "biases", "gains", "skews")
 
 
 @dataclass(frozen=True, eq=False)
 class Scatter:
-    r"""Spectrum and strength of :math:`x_0 - \hat x_0`, by time.
+    r"""What :math:`x_0 - \hat x_0` is, by time: what a network gets wrong, and what it cannot see.
 
-    What is left unsaid by the mean :math:`\hat x_0` that a network sees in :math:`x_t` is neither
-    white (edges and the detector's blur are in it) nor as strong in the dark as in the bright (shot
-    noise). Here it is independent numbers, filtered to a spectrum and scaled by grey level.
+    The mean :math:`\hat x_0` that a network sees in :math:`x_t` is not quite the mean: a short
+    training leaves some frequencies too weak or too strong, and noise that is skewed comes out
+    symmetric. That part follows from :math:`\hat x_0` by regression on known images. The rest is
+    drawn; it is neither white (edges and the detector's blur are in it) nor as strong in the dark
+    as in the bright (shot noise), nor symmetric. Here it is independent numbers, filtered to a
+    spectrum, bent to a skewness and scaled by grey level.
 
     Parameters
     ----------
     times
         Steps of the schedule that were measured, ``(times,)``, in order.
+    slope
+        Factor on :math:`\hat x_0` that makes it the mean of images, at frequencies
+        of 0 to 0.5 along each axis, ``(times, 9, 9)``.
     power
-        Variance over :math:`s_t^2` at frequencies of 0 to 0.5 along each axis, ``(times, 9, 9)``.
-    levels, gains
-        Grey levels of :math:`\hat x_0` in order, and the variance there over that of all pixels,
-        ``(times, levels)``.
+        Variance of the rest over :math:`s_t^2` at the same frequencies.
+    levels
+        Grey levels of :math:`\hat x_0` in order, ``(times, levels)``.
+    biases, gains, skews
+        There: what is to be added to :math:`\hat x_0`; the variance of the rest over that of all
+        pixels; its skewness.
 
     References
     ----------
@@ -55,24 +72,27 @@ class Scatter:
     """
 
     times: NDArray[np.int64]
+    slope: Float
     power: Float
     levels: Float
+    biases: Float
     gains: Float
+    skews: Float
 
     @classmethod
     def from_header(cls, said: Mapping[str, Sequence[Any]]) -> Self:
         """Return what a model's header says."""
-        floats = (np.asarray(said[name], np.float64) for name in ("power", "levels", "gains"))
-        return cls(np.asarray(said["times"], np.int64), *floats)
+        floats = {name: np.asarray(said[name], np.float64) for name in _TABLES if name in said}
+        # Models of before had their mean taken as it is, and the rest as symmetric.
+        older = {"slope": np.ones_like(floats["power"])}
+        older |= dict.fromkeys(("biases", "skews"), np.zeros_like(floats["gains"]))
+        return cls(np.asarray(said["times"], np.int64), **{**older, **floats})
 
     def to_header(self) -> dict[str, Any]:
         """Return it for a model's header, to four digits."""
         return {
             "times": self.times.tolist(),
-            **{
-                name: [_digits(row) for row in getattr(self, name)]
-                for name in ("power", "levels", "gains")
-            },
+            **{name: [_digits(row) for row in getattr(self, name)] for name in _TABLES},
         }
 
     def draw(self, x0: Tensor, schedule: NoiseSchedule, t: int, generator: Generators) -> Tensor:
@@ -101,14 +121,21 @@ class Scatter:
         def now(table: Float) -> Float:
             return np.asarray((1 - share) * table[upper - 1] + share * table[upper])
 
+        level, levels = x0.detach().cpu().numpy(), now(self.levels)
+
+        def here(table: Float) -> Tensor:
+            return torch.from_numpy(np.interp(level, levels, now(table))).to(x0)
+
         wide = x0.new_empty((*x0.shape[:2], *(n + 2 * REACH_PX for n in x0.shape[2:])))
-        kernel = torch.from_numpy(_kernel(now(self.power))).to(x0)[None, None]
-        channels = x0.shape[1]
-        drawn = F.conv2d(
-            noise_like(wide, generator), kernel.expand(channels, 1, -1, -1), groups=channels
-        )
-        gain = np.interp(x0.detach().cpu().numpy(), now(self.levels), now(self.gains))
-        return schedule.level(t)[1] * torch.from_numpy(np.sqrt(gain)).to(x0) * drawn
+        power = now(self.power)
+        strength = math.sqrt(_mean_over_frequencies(power))
+        unit = _filtered(noise_like(wide, generator), np.sqrt(power) / strength)
+        # A little of the square is skewed, and has nearly the spectrum of what is squared: so much
+        # that the skewness is right to the first order.
+        bend = here(self.skews) / 6
+        skewed = (unit + bend * (unit**2 - 1)) / (1 + 2 * bend**2).sqrt()
+        rest = schedule.level(t)[1] * strength * here(self.gains).sqrt() * skewed
+        return _corrected(x0, now(self.slope)) - x0 + here(self.biases) + rest
 
 
 def measure_scatter(
@@ -144,9 +171,10 @@ def measure_scatter(
     last = schedule.steps - 1
     times = np.unique(np.round(last * np.linspace(0, 1, _TIMES) ** 2).astype(np.int64))
     generator = torch.Generator().manual_seed(seed)
-    power, levels, gains = [], [], []
+    known = images.cpu().double().numpy()
+    rows = []
     for t in times.tolist():
-        seen, off = [], []
+        seen = []
         for first in range(0, len(images), batch_size):
             some = slice(first, first + batch_size)
             x0 = images[some]
@@ -155,23 +183,45 @@ def measure_scatter(
             with torch.no_grad():
                 said, _ = held(x, predictor(some)(x, at), schedule, t, clip)
             seen.append(said.cpu().double().numpy())
-            off.append((x0 - said).cpu().double().numpy() / schedule.level(t)[1])
-        there, error = np.concatenate(seen), np.concatenate(off)
-        power.append(_power(error))
-        middles = np.quantile(there, (np.arange(_LEVELS) + 0.5) / _LEVELS)
-        ends = np.quantile(there, np.arange(1, _LEVELS) / _LEVELS)
-        group = np.digitize(there, ends).ravel()
-        count = np.maximum(np.bincount(group, minlength=_LEVELS), 1)
-        squares = np.bincount(group, (error**2).ravel(), minlength=_LEVELS) / count
-        levels.append(np.maximum.accumulate(middles))
-        gains.append(squares / max(float(np.mean(error**2)), _FLOOR))
-    return Scatter(times, np.stack(power), np.stack(levels), np.stack(gains))
+        rows.append(_at_one_time(np.concatenate(seen), known, schedule.level(t)[1]))
+    return Scatter(times, **{name: np.stack([row[name] for row in rows]) for name in _TABLES})
 
 
-def _power(error: Float) -> Float:
-    """Return the mean power in cells around the frequencies n / 16 along each axis."""
-    height, width = error.shape[-2:]
-    spectrum = np.abs(np.fft.fft2(error)) ** 2 / (height * width)
+def _at_one_time(seen: Float, known: Float, level: float) -> dict[str, Float]:
+    """Return the tables of one time.
+
+    `seen` and `known` are what the network sees and what is there, ``(N, 1, H, W)``, `level` is
+    that of the noise.
+    """
+    off = known - seen
+    slope = 1 + _cross_power(off, seen) / np.maximum(_cross_power(seen, seen), _FLOOR)
+    slope = slope.clip(0, _STEEPEST)
+    # The largest shapes are nearly all of an image's variance, and are seen whole or not at all.
+    slope[0, 0] = 1
+    off = known - _corrected(torch.from_numpy(seen), slope).numpy()
+    group = np.digitize(seen, np.quantile(seen, _ENDS)).ravel()
+    count = np.maximum(np.bincount(group, minlength=_LEVELS), 1)
+
+    def mean(values: Float) -> Float:
+        return np.bincount(group, values.ravel(), minlength=_LEVELS) / count
+
+    levels, biases = np.maximum.accumulate(mean(seen)), mean(off)
+    off = (off - np.interp(seen, levels, biases)) / level
+    variance = np.maximum(mean(off**2), _FLOOR)
+    return {
+        "slope": slope,
+        "power": np.maximum(_cross_power(off, off), _FLOOR),
+        "levels": levels,
+        "biases": biases,
+        "gains": variance / max(float(np.mean(off**2)), _FLOOR),
+        "skews": (mean(off**3) / variance**1.5).clip(-_MOST_SKEWED, _MOST_SKEWED),
+    }
+
+
+def _cross_power(one: Float, two: Float) -> Float:
+    """Return the mean cross power in cells around the frequencies n / 16 along each axis."""
+    height, width = one.shape[-2:]
+    spectrum = (np.fft.fft2(one) * np.fft.fft2(two).conj()).real / (height * width)
     rows, columns = (
         np.rint(np.abs(np.fft.fftfreq(n)) * 2 * REACH_PX).astype(int) for n in (height, width)
     )
@@ -179,14 +229,36 @@ def _power(error: Float) -> Float:
     count = np.bincount(cell, minlength=_CELLS**2)
     total = np.bincount(cell, spectrum.mean(axis=(0, 1)).ravel(), minlength=_CELLS**2)
     mean = np.where(count > 0, total / np.maximum(count, 1), total.sum() / count.sum())
-    return np.maximum(mean, _FLOOR).reshape(_CELLS, _CELLS)
+    return np.asarray(mean.reshape(_CELLS, _CELLS), np.float64)
 
 
-def _kernel(power: Float) -> NDArray[np.float32]:
-    """Return the symmetric filter ``(17, 17)`` that gives white noise this power."""
-    whole = np.concatenate([power, power[-2:0:-1]])
+def _mean_over_frequencies(response: Float) -> float:
+    """Return the mean over all frequencies of a response at 0 to 0.5 along each axis."""
+    # All but the ends stand for a frequency and its negative.
+    weights = np.full(_CELLS, 2.0)
+    weights[[0, -1]] = 1
+    return float(np.average(response, weights=np.outer(weights, weights)))
+
+
+def _corrected(seen: Tensor, slope: Float) -> Tensor:
+    """Return what is seen with a factor on each frequency but the lowest."""
+    # Reflection keeps grain as strong at the border, but needs more pixels than it adds.
+    mode = "reflect" if min(seen.shape[-2:]) > REACH_PX else "replicate"
+    return seen + _filtered(F.pad(seen, (REACH_PX,) * 4, mode=mode), slope - 1)
+
+
+def _filtered(wide: Tensor, response: Float) -> Tensor:
+    """Return what is left within the borders of images that are filtered to a response."""
+    kernel = torch.from_numpy(_kernel(response)).to(wide)[None, None]
+    channels = wide.shape[1]
+    return F.conv2d(wide, kernel.expand(channels, 1, -1, -1), groups=channels)
+
+
+def _kernel(response: Float) -> NDArray[np.float32]:
+    """Return the symmetric filter ``(17, 17)`` of a response at 0 to 0.5 along each axis."""
+    whole = np.concatenate([response, response[-2:0:-1]])
     whole = np.concatenate([whole, whole[:, -2:0:-1]], axis=1)
-    periodic = np.fft.fftshift(np.fft.ifft2(np.sqrt(whole)).real)
+    periodic = np.fft.fftshift(np.fft.ifft2(whole).real)
     # The two ends of a period are one place, and share what belongs there.
     kernel = np.pad(periodic, ((0, 1), (0, 1)), mode="wrap")
     kernel[[0, -1]] /= 2

@@ -38,7 +38,7 @@ from everhart.training.run_folder import MODEL_NAME, check_run, start_run
 
 __all__ = ["train"]
 
-_JUDGED_PX, _MOST_PATCHES = 1 << 18, 64
+_JUDGED_PX, _MOST_PATCHES = 1 << 20, 64
 """Pixels, and patches, by which the network is judged at each time: a few seconds' work."""
 
 
@@ -146,7 +146,7 @@ def _scatter_of(
 ) -> dict[str, Any]:
     """Measure by how much the trained network is off, for its header, by reduction.
 
-    The held-out images judge, or without any those that were learned from.
+    Those that were learned from judge, too: two that were not say too little of a spectrum.
     """
     settings = config.optimiser
     device = resolve_device(settings.device)
@@ -161,7 +161,7 @@ def _scatter_of(
     found = {}
     for reduction, stage in sorted(stages.items()):
         draw = HeldOutPatches(
-            images.held_out or images.images, config, len(images.mask_values), stage
+            (*images.held_out, *images.images), config, len(images.mask_values), stage
         )
         rng = np.random.default_rng([config.seed, reduction])
         first = draw(rng)
