@@ -16,8 +16,13 @@ from everhart.studies.synthesis_runs import trained
 
 __all__ = ["TransferStudy"]
 
-_SEED: Final = 23
+_SEED: Final = 24
+"""Not 23, on whose images the settings below were chosen."""
 _MANY, _FEW, _HELD_OUT = 15, 5, 8
+_BEFORE: Final = {"smoke": 6, "cpu": 60, "gpu": 200}
+"""Images of process A by scale: of a process that has been run for long there are more."""
+_RATE: Final = 3e-4
+"""Highest learning rate of a transfer: at 1e-3 it forgets what does not lie in five images."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +74,16 @@ class TransferStudy:
         rows: list[dict[str, Any]] = []
         for seed in range(seeds or 1):
             place = results / f"seed-{seed}"
-            before = stack_images(place / "a", _MANY + 1, size.size_px, _SEED + seed)
+            known = _BEFORE[scale.name] + 1
+            before = stack_images(place / "a", known, size.size_px, _SEED + seed)
+            # Image n has the same scatter and grain in either process: none is to be known of A.
             after = stack_images(
-                place / "b", _MANY + _HELD_OUT, size.size_px, _SEED + seed, other=True
+                place / "b",
+                _MANY + _HELD_OUT,
+                size.size_px,
+                _SEED + seed,
+                first=1000,
+                other=True,
             )
             progress(f"{self.name}: process A, seed {seed}")
             start = trained(_config(size, before, seed, held_out=1), place / "run-a")
@@ -82,6 +94,7 @@ class TransferStudy:
                     steps = size.steps // _QUARTER
                     config["optimiser"] |= {"steps": steps, "warmup_steps": min(50, steps // 4)}
                 if more is not None:
+                    config["optimiser"] |= {"learning_rate": _RATE}
                     config |= {"start_from": str(start), **more}
                 run = place / name.replace(",", "").replace(" ", "-")
                 trained(config, run)
@@ -105,7 +118,8 @@ def _config(
         "seed": seed,
         "data": {"folder": str(images), "held_out": held_out, "limit": limit},
         "network": {"widths": list(size.widths), "stem": 2},
-        "augmentation": {"unchanged": 0.3},
+        "flips": ["horizontal"],
+        "augmentation": {"unchanged": 0.1},
         "validation_samples": size.judged,
         "optimiser": {
             "steps": size.steps,
@@ -134,9 +148,9 @@ def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
     lines = [
         f"# {title}",
         "",
-        "| training | seed | best held-out loss | steps to the best of 15 images "
-        "| part of its steps |",
-        "| --- | ---: | ---: | ---: | ---: |",
+        "| training | seed | best held-out loss | against 15 images | steps "
+        "| steps to the best of 15 images | part of its steps |",
+        "| --- |" + " ---: |" * 6,
     ]
     for row in rows:
         goal = next(r for r in rows if r["seed"] == row["seed"])
@@ -146,6 +160,7 @@ def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
         part = "-" if there is None else f"{100 * there / whole:.0f} %"
         lines.append(
             f"| {row['way']} | {row['seed']} | {row['best']:.4f} | "
+            f"{100 * (row['best'] / goal['best'] - 1):+.1f} % | {row['steps'][-1]} | "
             f"{'not reached' if there is None else there} | {part} |"
         )
     return "\n".join([*lines, ""])
