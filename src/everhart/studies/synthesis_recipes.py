@@ -282,7 +282,7 @@ RECIPE_STUDIES: Final = (
         ),
         {
             "smoke": RecipeSize(32, (8, 16), 40, 4, 10, 4, 8),
-            "cpu": RecipeSize(64, (16, 32, 64), 1200, 4, 40, 8, 128, "fp32"),
+            "cpu": RecipeSize(64, (16, 32, 64), 800, 4, 40, 8, 64, "fp32"),
             "gpu": RecipeSize(256, (64, 128, 192, 256), 40_000, 4, 1000, 16, 128),
         },
     ),
@@ -298,7 +298,7 @@ RECIPE_STUDIES: Final = (
             "smoke": RecipeSize(16, (8, 16), 40, 4, 10, 4, 8),
             # Small images, so that steps are cheap: augmentation cannot help a training that is
             # too short to learn its images by heart.
-            "cpu": RecipeSize(32, (16, 32, 32), 1600, 8, 80, 16, 256, "fp32", 2e-3),
+            "cpu": RecipeSize(32, (16, 32, 32), 1600, 8, 80, 16, 128, "fp32", 2e-3),
             "gpu": RecipeSize(256, (64, 128, 192, 256), 60_000, 8, 1000, 16, 128),
         },
     ),
