@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from importlib.util import find_spec
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -40,6 +41,12 @@ Cluster = Annotated[
 _CONNECT_S = 15
 _LOOK_S = 5
 """How often it is looked whether the cluster is there, in s."""
+
+_AHEAD, _AHEAD_OF_THREAD = 64, 3
+"""How many items the scheduler has, at least and for each thread of a worker.
+
+It keeps some 10 kB for each, so that a million at once would fill its memory.
+"""
 
 _ROUNDS = 3
 """How often all that is left is begun again after a process of this machine died."""
@@ -94,22 +101,27 @@ def on_cluster(
     from distributed import wait
 
     with _client(address) as client:
-        futures = client.map(work, list(items), pure=False)
-        of = {future.key: item for future, item in zip(futures, items, strict=True)}
-        left = set(futures)
-        while left:
+        of: dict[Any, Item] = {}
+        coming = iter(items)
+        threads = sum(client.nthreads().values())
+        while True:
+            ahead = max(_AHEAD, _AHEAD_OF_THREAD * threads) - len(of)
+            if ahead > 0 and (more := list(islice(coming, ahead))):
+                of.update(zip(client.map(work, more, pure=False), more, strict=True))
+            if not of:
+                return
             try:
-                done = wait(left, _LOOK_S, "FIRST_COMPLETED").done  # type: ignore[no-untyped-call]
+                done = wait(list(of), _LOOK_S, "FIRST_COMPLETED").done  # type: ignore[no-untyped-call]
             except TimeoutError:
-                if client.nthreads():
+                threads = sum(client.nthreads().values())
+                if threads:
                     continue
                 raise _gone(address) from None
             except CancelledError as lost:  # the scheduler is away, and with it all it knew
                 raise _gone(address) from lost
-            left -= done
             for future in done:
-                error = future.exception()
-                yield of[future.key], future.result() if error is None else error
+                item, error = of.pop(future), future.exception()
+                yield item, future.result() if error is None else error
 
 
 def with_whole_path(parameters: ParametersT) -> ParametersT:

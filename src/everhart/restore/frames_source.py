@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -164,6 +164,8 @@ class FramesSource:
     fixed_crops: int | None = None
     flips: bool = True
     full_range: bool = False
+    _scales: dict[tuple[int, int], GreyScale] = field(default_factory=dict, init=False, repr=False)
+    """Of single input images, by scene and number: measuring one takes longer than a crop."""
 
     def draw(self, rng: np.random.Generator, crop_px: int) -> Sample:
         """Return crops of two images of one scene that share no frame."""
@@ -183,7 +185,7 @@ class FramesSource:
         chosen = scene.draw(rng, self.input_frames, count)
         inputs = scene.chosen(self.input_frames, chosen[0])
         window = random_window(rng, scene.shape, crop_px)
-        scale = self._scale(inputs)
+        scale = self._scale(inputs, (index, chosen[0][0]))
         noisy = _mean([scale.normalise(image[window]) for image in inputs])
         target = noisy
         if count is not None:
@@ -192,11 +194,13 @@ class FramesSource:
         share = 0.0 if count is None else self.input_frames / (self.input_frames + count)
         return noisy, target, share
 
-    def _scale(self, images: list[Array]) -> GreyScale:
+    def _scale(self, images: list[Array], place: tuple[int, int]) -> GreyScale:
         if self.full_range:
             return GreyScale.of_range(images[0].dtype)
         if len(images) == 1:
-            return GreyScale.of(images[0])
+            if place not in self._scales:
+                self._scales[place] = GreyScale.of(images[0])
+            return self._scales[place]
         return GreyScale.of(_mean([image.astype(np.float32) for image in images]))
 
     def single_frames(self, scene: int, at_most: int = 2) -> list[Array]:

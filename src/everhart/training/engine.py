@@ -27,6 +27,8 @@ from everhart.training.config import OptimiserConfig
 from everhart.training.curves import Curves
 from everhart.training.samples import NumberedSamples, SampleFunction, StagedSamples
 
+Weights = tuple[Tensor, ...] | list[Tensor]
+
 
 class DivergedError(EverhartError):
     """The loss stopped being a finite number."""
@@ -75,7 +77,8 @@ class TrainingTask(L.LightningModule, ABC):
             )
         named = {"loss": loss, **{f"loss_{name}": part for name, part in parts.items()}}
         self.log_dict(named, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
-        self.log("running_loss", loss, prog_bar=True, logger=False, batch_size=1)
+        if self.trainer.progress_bar_callback is not None:  # each log costs milliseconds
+            self.log("running_loss", loss, prog_bar=True, logger=False, batch_size=1)
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
@@ -337,11 +340,11 @@ def _strategy(task: TrainingTask, device: str) -> DDPStrategy:
 def _averaging(decay: float) -> WeightAveraging:
     """Exponential average of the weights, quick at first so that the start is forgotten."""
 
-    def average(averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+    def average(averaged: Weights, current: Weights, count: Tensor | int) -> None:
         slowed = min(decay, (1 + float(count)) / (10 + float(count)))
-        return averaged.lerp(current, 1 - slowed)
+        torch._foreach_lerp_(averaged, current, 1 - slowed)  # one call for all weights
 
-    return WeightAveraging(use_buffers=True, avg_fn=average)
+    return WeightAveraging(use_buffers=True, multi_avg_fn=average)
 
 
 @contextmanager
