@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from everhart.errors import UsageError
 from everhart.restore import make_denoiser
 from everhart.restore.config import DenoiserConfig
 from everhart.training.model_file import load_model
@@ -31,19 +32,30 @@ CONFIG = {
 
 
 def test_only_the_first_process_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = DenoiserConfig.model_validate(CONFIG)
+    config = DenoiserConfig.model_validate({**CONFIG, "optimiser": {"devices": 2}})
     run = tmp_path / "run"
     monkeypatch.delenv("RANK", raising=False)
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert rank() == 1
+    assert rank(2) == 1
     start_run(run, config)
     assert not run.exists()
     monkeypatch.delenv("LOCAL_RANK")
-    assert rank() == 0
+    assert rank(2) == 0
     start_run(run, config)
     (run / "curves.csv").touch()
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert not check_run(run, config, resume=False)  # the first process has begun already
+
+
+def test_a_number_that_a_scheduler_gave_replaces_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = DenoiserConfig.model_validate(CONFIG)
+    monkeypatch.setenv("RANK", "1")
+    start_run(tmp_path / "run", config)
+    (tmp_path / "run" / "model.safetensors").touch()
+    with pytest.raises(UsageError, match="is not empty"):
+        check_run(tmp_path / "run", config, resume=False)
 
 
 @pytest.mark.slow

@@ -40,7 +40,7 @@ def check_run(run: Path, config: BaseModel, *, resume: bool) -> bool:
         If the folder is not empty and the run is new; if it holds no run, or one of other
         settings, and the run is to go on.
     """
-    if rank() > 0:  # the first process has checked, and has begun to write
+    if _follows(config):  # the first process has checked, and has begun to write
         return False
     saved = run / CONFIG_NAME
     if resume:
@@ -65,10 +65,15 @@ def start_run(run: Path, config: BaseModel) -> None:
     To be called when nothing can be wrong any more: a wrong call leaves no folder behind that the
     right one would trip over. Of several processes that train one model the first writes.
     """
-    if rank() > 0:
+    if _follows(config):
         return
     run.mkdir(parents=True, exist_ok=True)
     write_text(run / CONFIG_NAME, _as_yaml(config), overwrite=True)
+
+
+def _follows(config: BaseModel) -> bool:
+    """Whether this process trains with another one, which writes."""
+    return rank(getattr(getattr(config, "optimiser", None), "devices", 1)) > 0
 
 
 def _never_got_going(run: Path) -> bool:
