@@ -1,6 +1,6 @@
 """How near Everhart is to what the machine can do: engines, start-up, size, folders, peers.
 
-    python scripts/bench_speed.py [-o table.md] [--threads 1] [--repeats 3] [--peers FOLDER]
+    python scripts/bench_speed.py [-o table.md] [--threads 1] [--repeats 3]
 
 Everything is measured in one run: what convolutions reach on this machine (the limit), the
 network of the shipped model by each engine and number format as a share of that limit, the
@@ -8,11 +8,7 @@ whole command from file to file, its start, its cost from 1 to 100 megapixels, a
 small images against the bare network. CPU seconds and peak memory are of processes of their
 own, as the operating system reports them; medians of the repeats.
 
-With `--peers FOLDER`, CAREamics is installed into an environment of its own in that folder (once),
-and predicts the same image with its default U-Net and random weights: time and memory do not
-depend on the weights. Beside it stands a U-Net of the same maps in Everhart. CAREamics needs
-torchvision only for networks that are not run here, so empty modules stand in for it where it
-cannot be imported.
+Others' programs stand beside it in `bench_peers.py`.
 """
 
 from __future__ import annotations
@@ -32,6 +28,8 @@ from pathlib import Path
 import numpy as np
 
 import everhart as eh
+from everhart.restore.engine import Engine
+from everhart.restore.engine_onnx import OnnxEngine
 from everhart.restore.engine_openvino import OpenVINOEngine
 from everhart.restore.engine_torch import TorchEngine
 from everhart.restore.models import find_model
@@ -39,43 +37,7 @@ from everhart.training.model_header import read_model_bytes
 
 LARGE = (2048, 3072)
 
-PEER = """
-import sys, types
-import torchmetrics, pytorch_lightning  # they look for torchvision, and do without
-try:
-    import torchvision
-except Exception:
-    names = ("torchvision", "torchvision.transforms", "torchvision.transforms.functional")
-    for name in names:
-        sys.modules[name] = types.ModuleType(name)
-    sys.modules[names[0]].transforms = sys.modules[names[1]]
-    sys.modules[names[1]].functional = sys.modules[names[2]]
-    sys.modules[names[0]].__version__ = "0"
-import numpy as np, torch
-torch.set_num_threads(int(sys.argv[2]))
-from careamics import CAREamist
-from careamics.config import create_n2v_configuration
-configuration = create_n2v_configuration(
-    experiment_name="bench", data_type="array", axes="YX", patch_size=[64, 64], batch_size=1,
-    num_epochs=1,
-)
-engine = CAREamist(source=configuration, work_dir=sys.argv[3])
-small = np.random.default_rng(0).poisson(100, (128, 128)).astype(np.float32)
-engine.cfg.data_config.set_means_and_stds(image_means=[100.0], image_stds=[10.0])
-image = np.load(sys.argv[1])
-out = engine.predict(image, batch_size=1, tile_size=(256, 256), tile_overlap=(48, 48), axes="YX",
-                     data_type="array")
-print(np.asarray(out[0] if isinstance(out, list) else out).shape,
-      sum(p.numel() for p in engine.model.parameters()))
-"""
-
-SINGLE = """
-import sys
-import everhart as eh
-eh.denoise(eh.read(sys.argv[1]), model=sys.argv[2], precision=sys.argv[3], device="cpu",
-           engine="openvino")
-"""
-
+_EVERHART = [sys.executable, "-m", "everhart"]
 
 WATCH = """
 import json, resource, subprocess, sys
@@ -109,7 +71,7 @@ def median_of(command: list[str], arguments: argparse.Namespace) -> tuple[float,
 
 def denoise(image: Path, out: Path, *words: str) -> list[str]:
     """Return the command that denoises a file."""
-    call = [sys.executable, "-m", "everhart", "denoise", str(image), "-o", str(out)]
+    call = [*_EVERHART, "denoise", str(image), "-o", str(out)]
     return [*call, "--overwrite", "--device", "cpu", *words]
 
 
@@ -168,7 +130,10 @@ def network_rows(arguments: argparse.Namespace) -> list[str]:
         by_torch = TorchEngine.from_file(header, data, device="cpu", precision=precision)
         work = work or flops_per_pixel(by_torch)
         by_openvino = OpenVINOEngine.from_file(header, data, precision=precision)
-        for name, engine in (("torch", by_torch), ("openvino", by_openvino)):
+        engines: list[tuple[str, Engine]] = [("torch", by_torch), ("openvino", by_openvino)]
+        if precision == "fp32":
+            engines.append(("onnx", OnnxEngine(header, data)))
+        for name, engine in engines:
             function = engine.on(window[0])
             seconds = timed(lambda function=function: function(window), arguments.repeats)
             reached = work * window.size / seconds / 1e9
@@ -177,6 +142,36 @@ def network_rows(arguments: argparse.Namespace) -> list[str]:
             rows.append(f"| {name} {precision} | {per_mpx:.3f} | {reached:.0f} | {share:.0f} % |")
             print(rows[-1], flush=True)
         rows.append(f"| limit {precision}: convolutions of 128 maps | | {peak:.0f} | |")
+    return rows + int8_rows(window, arguments)
+
+
+def int8_rows(window: np.ndarray, arguments: argparse.Namespace) -> list[str]:
+    """Measure the graph that `everhart export --int8` writes, by both runtimes that take it."""
+    import onnxruntime
+    from openvino import Core
+
+    from everhart.restore.onnx_export import export_denoiser
+
+    with tempfile.TemporaryDirectory() as folder:
+        done = export_denoiser("sem-general", Path(folder) / "int8.onnx", int8=True)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = arguments.threads
+        session = onnxruntime.InferenceSession(
+            done.path, options, providers=["CPUExecutionProvider"]
+        )
+        core = Core()
+        graph = core.read_model(done.path)
+    settings = {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": arguments.threads}
+    request = core.compile_model(graph, "CPU", settings).create_infer_request()
+    image = window[None]
+    rows = [f"| loss in int8, dB: {done.metadata['int8_loss_db']} | | | |"]
+    for name, function in (
+        ("onnx", lambda: session.run(None, {"image": image})),
+        ("openvino", lambda: request.infer([image])),
+    ):
+        per_mpx = timed(function, arguments.repeats) / window.size * 1e6
+        rows.append(f"| {name} int8 | {per_mpx:.3f} | | |")
+        print(rows[-1], flush=True)
     return rows
 
 
@@ -206,13 +201,15 @@ def file_rows(folder: Path, arguments: argparse.Namespace) -> list[str]:
     return rows
 
 
-def folder_row(folder: Path, arguments: argparse.Namespace, count: int = 100) -> str:
+def folder_row(
+    folder: Path, arguments: argparse.Namespace, count: int = 300, edge: int = 512
+) -> str:
     """Measure a folder of small images against the bare network on the same pixels."""
     rng = np.random.default_rng(0)
     scans = folder / "scans"
     scans.mkdir()
     for number in range(count):
-        pixels = rng.poisson(100, (1024, 1024)).astype(np.uint8)
+        pixels = rng.poisson(100, (edge, edge)).astype(np.uint8)
         eh.write(pixels, scans / f"{number:04d}.tif")
     start = median_of(denoise(scans / "0000.tif", folder / "one.tif"), arguments)[0]
     whole = spawn(denoise(scans, folder / "clean"), arguments.threads)[0]
@@ -220,58 +217,69 @@ def folder_row(folder: Path, arguments: argparse.Namespace, count: int = 100) ->
     denoiser = eh.restore.make_denoiser(device="cpu")
     network = denoiser.network
     assert network is not None
-    window = rng.normal(size=(1, 1056, 1056)).astype(np.float32)
+    window = rng.normal(size=(1, edge + 32, edge + 32)).astype(np.float32)
     function = network.engine.on(window[0])
     bare = timed(lambda: function(window), arguments.repeats)
     share = 100 * bare / each
     return (
-        f"{count} images of 1024 x 1024: {each:.3f} CPU seconds each, from file to file; the bare "
+        f"{count} images of {edge} x {edge}: {each:.3f} CPU seconds each, from file to file; the bare "
         f"network takes {bare:.3f} for the same padded pixels: {share:.0f} %."
     )
 
 
-def peer_row(folder: Path, peers: Path, arguments: argparse.Namespace) -> str:
-    """Measure CAREamics in an environment of its own."""
-    python = peers / "careamics" / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(python.parent.parent)], check=True)
-        wanted = ["careamics", "setuptools<80"]
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *wanted], check=True)
+def cluster_rows(folder: Path, count: int = 24) -> list[str]:
+    """Measure a folder in this process, and spread over one and two processes of one core each."""
+    scans = folder / "some"
+    scans.mkdir()
     rng = np.random.default_rng(0)
-    np.save(folder / "image.npy", rng.poisson(100, LARGE).astype(np.float32))
-    np.save(folder / "small.npy", rng.poisson(100, (256, 256)).astype(np.float32))
-    threads = str(arguments.threads)
-    start, large = (
-        spawn([str(python), "-c", PEER, str(folder / name), threads, str(folder)], int(threads))
-        for name in ("small.npy", "image.npy")
-    )
-    rows = [f"| CAREamics, default U-Net | {large[0] - start[0]:.1f} | {large[1]:.0f} |"]
-    model, image, small = twin(folder), folder / "large.tif", folder / "small.tif"
-    eh.write(rng.poisson(100, LARGE).astype(np.uint8), image)
-    eh.write(rng.poisson(100, (64, 64)).astype(np.uint8), small)
-    for precision in ("bf16", "fp32"):
-        start, large = (
-            spawn([sys.executable, "-c", SINGLE, str(file), str(model), precision], int(threads))
-            for file in (small, image)
-        )
-        rows.append(
-            f"| Everhart, a U-Net of the same maps, {precision} | {large[0] - start[0]:.1f} "
-            f"| {large[1]:.0f} |"
-        )
-    return "\n".join(rows)
+    for number in range(count):
+        eh.write(rng.poisson(100, (1024, 1024)).astype(np.uint8), scans / f"{number:04d}.tif")
+    model = twin(folder, widths=(16, 32), kind="segment")
+    cores = sorted(os.sched_getaffinity(0))
+    rows = []
+    for name, words in (
+        ("denoise", denoise(scans, folder / "spread")),
+        ("segment", [*_EVERHART, "segment", str(scans), "-o", str(folder / "labels"), "--model",
+                     str(model), "--overwrite"]),
+    ):  # fmt: skip
+        for workers in (0, 1, 2):
+            if workers > len(cores):
+                continue
+            os.sched_setaffinity(0, cores[: max(1, workers)])
+            spread = ["--cluster", "local"] if workers else []
+            start = time.perf_counter()
+            seconds, memory = spawn([*words, *spread], 1)
+            wall = time.perf_counter() - start
+            said = f"{workers} process{'es' * (workers > 1)}" if workers else "alone, one core"
+            rows.append(f"| {name}, {said} | {seconds / count:.3f} | {wall:.1f} | {memory:.0f} |")
+            print(rows[-1], f"load {os.getloadavg()[0]:.1f}", flush=True)
+        os.sched_setaffinity(0, cores)
+    return rows
 
 
-def twin(folder: Path) -> Path:
-    """Write a model of the shape of CAREamics' default: 32, 64 and 128 maps, no stem."""
+def twin(folder: Path, widths: tuple[int, ...] = (32, 64, 128), kind: str = "denoiser") -> Path:
+    """Write a model of random weights; by default of the maps of CAREamics' U-Net, no stem."""
+    from everhart.nn.unet import UNetConfig
     from everhart.restore.architectures import RestorationUNet, config_for_header
     from everhart.restore.unet_config import RestorationUNetConfig
+    from everhart.segment.network import ARCHITECTURE, SegmentationUNet
     from everhart.training.model_file import ModelCard, ModelHeader, save_model
 
-    network = RestorationUNet(RestorationUNetConfig(widths=(32, 64, 128), stem=1))
-    architecture, config = config_for_header(network)
-    card = ModelCard(name="twin")
-    header = ModelHeader(kind="denoiser", architecture=architecture, config=config, card=card)
-    return save_model(folder / "twin.safetensors", header, network.state_dict())
+    card, said = ModelCard(name="twin"), {}
+    if kind == "denoiser":
+        network = RestorationUNet(RestorationUNetConfig(widths=widths, stem=1))
+        architecture, config = config_for_header(network)
+    else:
+        network = SegmentationUNet(UNetConfig(widths=widths, out_channels=2))
+        architecture, config = ARCHITECTURE, network.config.model_dump(mode="json")
+        said = {
+            "classes": ["one", "other"], "rims": False, "pixel_size_nm": None, "scale": 1.0,
+            "smallest_px": None,
+        }  # fmt: skip
+    header = ModelHeader(
+        kind=kind, architecture=architecture, config=config, inference=said, card=card
+    )
+    return save_model(folder / f"{kind}.safetensors", header, network.state_dict())
 
 
 def main() -> None:
@@ -280,7 +288,6 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--peers", type=Path, metavar="FOLDER")
     arguments = parser.parse_args()
     parts = [
         f"Measured on {date.today()} with `python scripts/bench_speed.py --threads "
@@ -296,11 +303,10 @@ def main() -> None:
             + "| --- " * 5 + "|\n" + "\n".join(file_rows(folder, arguments))
         )  # fmt: skip
         parts.append(folder_row(folder, arguments))
-        if arguments.peers:
-            parts.append(
-                "| 3072 x 2048 | CPU s without the start | peak MB |\n" + "| --- " * 3 + "|\n"
-                + peer_row(folder, arguments.peers, arguments)
-            )  # fmt: skip
+        parts.append(
+            "| 24 images of 1024 x 1024 | CPU s an image | wall s | peak MB of a process |\n"
+            + "| --- " * 4 + "|\n" + "\n".join(cluster_rows(folder))
+        )  # fmt: skip
     text = "\n\n".join(parts) + "\n"
     print(text)
     if arguments.output:

@@ -24,7 +24,7 @@ BORDER = 16
 OUTLIER = 20.0
 """Standard deviations of the image beyond which the network does not see a pixel's excess."""
 
-DEFAULT_MEMORY_MB = 350.0
+DEFAULT_MEMORY_MB = 440.0
 """Cap for the activations of one tile."""
 
 
