@@ -222,8 +222,8 @@ def folder_row(
     bare = timed(lambda: function(window), arguments.repeats)
     share = 100 * bare / each
     return (
-        f"{count} images of {edge} x {edge}: {each:.3f} CPU seconds each, from file to file; the bare "
-        f"network takes {bare:.3f} for the same padded pixels: {share:.0f} %."
+        f"{count} images of {edge} x {edge}: {each:.3f} CPU seconds each, from file to file; the "
+        f"bare network takes {bare:.3f} for the same padded pixels: {share:.0f} %."
     )
 
 
