@@ -13,7 +13,7 @@ help:
 	@echo "make test       all quick tests"
 	@echo "make test-slow  the slow tests"
 	@echo "make lint       ruff and mypy"
-	@echo "make bench      quality against time and memory, docs/results/deployment.png"
+	@echo "make bench      quality, time and memory, beside other programs: tables in docs/results"
 	@echo "make docs       the documentation, in site/"
 
 setup: $(STAMP)
@@ -44,6 +44,11 @@ lint: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python scripts/bench_methods.py -o docs/results/deployment-tables.md \
 	    --picture docs/results/deployment.png
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/bench_speed.py -o docs/results/speed-tables.md
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/bench_peers.py --peers .bench-peers \
+	    -o docs/results/peers-tables.md --picture docs/results/speed.png
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/bench_training.py --peers .bench-peers \
+	    -o docs/results/training-tables.md
 
 docs: $(STAMP)
 	$(BIN)/mkdocs build --strict
