@@ -20,6 +20,7 @@ import pytest
 import everhart as eh
 from everhart.cli.cluster import each, on_cluster
 from everhart.errors import EverhartError
+from everhart.micrograph import Micrograph
 from everhart.restore.models import find_model
 
 QUICK = ("--method", "gaussian")
@@ -46,6 +47,43 @@ def dies(job):
         raise ValueError("three is no good")
     return job.number ** 2
 """
+
+
+def _touched(path: Path) -> None:
+    time.sleep(0.02)
+    path.touch()
+
+
+def test_what_is_left_is_left_when_nobody_waits(tmp_path: Path):
+    """As after Ctrl-C: the processes would do all of it first."""
+    results = on_cluster(_touched, [tmp_path / str(n) for n in range(400)], "local")
+    next(results)
+    results.close()
+    assert len(list(tmp_path.iterdir())) < 200
+
+
+def test_a_process_that_lives_on_sees_a_file_that_was_replaced(
+    tmp_path: Path, picture: Micrograph, segmentation: Path
+):
+    """As the workers of a Dask cluster do, from one command to the next."""
+    from everhart.cli import denoise, measure, segment
+
+    path = tmp_path / "reference.tif"
+    for pixels in (picture.pixels, picture.pixels[::-1]):
+        path.unlink(missing_ok=True)
+        eh.write(Micrograph(pixels), path)
+        assert np.array_equal(measure._reference(path, None).pixels, pixels)
+    model = tmp_path / "model.safetensors"
+    for source in (find_model("sem-general"), segmentation):
+        shutil.copy(source, model)  # of another kind: each command knows the one of them
+        for command in (denoise, segment):
+            parameters = command._OPERATION.check({"model": str(model)}).model_dump_json()
+            expected = "sem-general" if command is denoise else "three"
+            if expected in str(source):
+                command._prepared(parameters)
+            else:
+                with pytest.raises(EverhartError, match="is a model of"):
+                    command._prepared(parameters)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")

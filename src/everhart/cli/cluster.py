@@ -22,7 +22,7 @@ from everhart.errors import EverhartError, UsageError
 if TYPE_CHECKING:  # pydantic is not needed for these options alone
     from everhart.operations import Parameters
 
-__all__ = ["Cluster", "each", "on_cluster", "with_whole_path"]
+__all__ = ["Cluster", "each", "model_stamp", "on_cluster", "stamp", "with_whole_path"]
 
 ParametersT = TypeVar("ParametersT", bound="Parameters")
 Item = TypeVar("Item")
@@ -137,6 +137,30 @@ def with_whole_path(parameters: ParametersT) -> ParametersT:
     return parameters.model_copy(update={"model": str(Path(model).expanduser().absolute())})
 
 
+def stamp(path: Path) -> tuple[int, int] | None:
+    """Return what changes when a file is replaced; None where there is none.
+
+    The workers of a cluster live on from command to command: what they keep of a file, they keep
+    by this.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def model_stamp(parameters: Parameters) -> tuple[int, int] | None:
+    """Return the :func:`stamp` of the model that parameters name; None without a model."""
+    from everhart.restore.models import find_model
+
+    model = getattr(parameters, "model", None) or getattr(parameters, "method", None)
+    try:
+        return None if model is None else stamp(find_model(model))
+    except UsageError:  # a method that is no model, or a name that is refused later
+        return None
+
+
 def _gone(address: str) -> EverhartError:
     return EverhartError(
         f"The Dask cluster {address} is gone, or has no workers: start it, and give the same "
@@ -161,19 +185,22 @@ def _on_this_machine(
             1 if alone else min(processes, len(left)), get_context("spawn"), _start_process
         ) as pool:
             futures = {pool.submit(work, item): item for item in batch}
-            for future in as_completed(futures):
-                item, error = futures[future], future.exception()
-                if isinstance(error, BrokenProcessPool) and not alone:
-                    continue
-                left.remove(item)
-                if isinstance(error, BrokenProcessPool):
-                    yield item, EverhartError("It ended the process that worked on it.")
-                elif isinstance(error, Exception):
-                    yield item, error
-                elif error is not None:
-                    raise error
-                else:
-                    yield item, future.result()
+            try:
+                for future in as_completed(futures):
+                    item, error = futures[future], future.exception()
+                    if isinstance(error, BrokenProcessPool) and not alone:
+                        continue
+                    left.remove(item)
+                    if isinstance(error, BrokenProcessPool):
+                        yield item, EverhartError("It ended the process that worked on it.")
+                    elif isinstance(error, Exception):
+                        yield item, error
+                    elif error is not None:
+                        raise error
+                    else:
+                        yield item, future.result()
+            finally:  # after Ctrl-C the pool would do all that is left first
+                pool.shutdown(cancel_futures=True)
         rounds += 1
 
 

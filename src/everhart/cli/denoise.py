@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from everhart.cli.cluster import Cluster, each, on_cluster, with_whole_path
+from everhart.cli.cluster import Cluster, each, model_stamp, on_cluster, with_whole_path
 from everhart.cli.options import Inputs, JsonPath, Overwrite, PixelSize, with_parameters_of
 from everhart.cli.outputs import Task, check_outputs, make_folder, plan_image_outputs, write_json
 from everhart.cli.progress import Progress, progress_bar
@@ -164,7 +164,11 @@ class DenoiseFile:
         )
 
 
-@lru_cache(maxsize=1)
 def _prepared(parameters: str) -> Run:
     """Return the run of the parameters; a process that does many files loads the model once."""
+    return _kept(parameters, model_stamp(_OPERATION.parameters.model_validate_json(parameters)))
+
+
+@lru_cache(maxsize=1)
+def _kept(parameters: str, _: tuple[int, int] | None) -> Run:
     return _OPERATION.prepare(_OPERATION.parameters.model_validate_json(parameters))

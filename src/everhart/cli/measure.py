@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from everhart.cli.cluster import Cluster, each, on_cluster
+from everhart.cli.cluster import Cluster, each, on_cluster, stamp
 from everhart.cli.options import Inputs, JsonPath, Overwrite, PixelSize, with_parameters_of
 from everhart.cli.outputs import check_outputs, make_folder, plan_pictures, write_json
 from everhart.cli.progress import progress_bar
@@ -158,7 +158,6 @@ def _measure(
     # A wrong parameter, or a reference that cannot be read, is answered before any work.
     _prepared(operation.name, checked.model_dump_json())
     if reference is not None:
-        _reference.cache_clear()  # the file may be another since the last call
         _reference(reference, pixel_size_nm)
     if in_folder and overlay is not None:
         make_folder(overlay)
@@ -268,8 +267,14 @@ def _prepared(operation: str, parameters: str) -> Run:
     return known.prepare(known.parameters.model_validate_json(parameters))
 
 
-@lru_cache(maxsize=1)
 def _reference(path: Path, pixel_size_nm: float | None) -> Micrograph:
+    return _kept_reference(path, pixel_size_nm, stamp(path))
+
+
+@lru_cache(maxsize=1)
+def _kept_reference(
+    path: Path, pixel_size_nm: float | None, _: tuple[int, int] | None
+) -> Micrograph:
     from everhart.io import read
 
     return read(path, pixel_size_nm=pixel_size_nm).crop_data_bar()

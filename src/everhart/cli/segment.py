@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from everhart.cli.cluster import Cluster, each, on_cluster, with_whole_path
+from everhart.cli.cluster import Cluster, each, model_stamp, on_cluster, with_whole_path
 from everhart.cli.options import Inputs, JsonPath, Overwrite, PixelSize, with_parameters_of
 from everhart.cli.outputs import (
     Task,
@@ -121,7 +121,6 @@ def segment(
             "--cluster and --clusters were given: clusters are those of all images together, which "
             "one process finds; leave --cluster."
         )
-    _prepared.cache_clear()  # a model may be another since the last call
     _prepared(checked.model_dump_json())  # one that is wrong is answered before any work
     make_folder(tasks[0].output.parent)
     if overlay is not None and several:
@@ -225,9 +224,13 @@ class SegmentFiles:
         return [{**record, "cpu_seconds": seconds} for record in records]
 
 
-@lru_cache(maxsize=1)
 def _prepared(parameters: str) -> Run:
     """Return the run of the parameters; a process that does many files loads the model once."""
+    return _kept(parameters, model_stamp(_OPERATION.parameters.model_validate_json(parameters)))
+
+
+@lru_cache(maxsize=1)
+def _kept(parameters: str, _: tuple[int, int] | None) -> Run:
     return _OPERATION.prepare(_OPERATION.parameters.model_validate_json(parameters))
 
 
