@@ -74,6 +74,7 @@ class FeatureStudy:
         cells = results / "cells"
         cells.mkdir(parents=True, exist_ok=True)
         rows: list[dict[str, Any]] = []
+        record: dict[str, Any] = {}
         for seed in range(seeds or 1):
             progress(f"{self.name}: generator, seed {seed}")
             generator = Generator.load(train_few_images(scale.name, folder / "ddpm-15", seed))
@@ -85,7 +86,14 @@ class FeatureStudy:
                     found = _group_rows(generator, results, size, edge, seed, group)
                     write_text(path, json.dumps(found, indent=2) + "\n", overwrite=True)
                 rows += json.loads(path.read_text(encoding="utf-8"))
-        record = {"study": self.name, "title": self.title, "scale": scale.name, "rows": rows}
+                # What is there is shown, should the rest never come.
+                record = self._write(results, scale.name, rows)
+        return record
+
+    def _write(
+        self, results: Path, scale: str, rows: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        record = {"study": self.name, "title": self.title, "scale": scale, "rows": list(rows)}
         write_text(results / "results.json", json.dumps(record, indent=2) + "\n", overwrite=True)
         write_text(results / "table.md", features_table(self.title, rows), overwrite=True)
         return record
