@@ -123,8 +123,8 @@ PACKAGES = {
     "deepinv": ["deepinv"],
 }
 
-Row = tuple[str, float, float]
-"""Who, CPU seconds a megapixel, and peak MB on the image that it is said for."""
+Row = tuple[str, str, float, float]
+"""Who, the size of the image, CPU seconds a megapixel, and peak MB."""
 
 
 def environment(peers: Path, name: str) -> Path:
@@ -140,7 +140,7 @@ def environment(peers: Path, name: str) -> Path:
 def images(folder: Path) -> dict[str, Path]:
     """Write the images: a large one, a megapixel, a small part, and what only starts."""
     rng = np.random.default_rng(0)
-    shapes = {"large": LARGE, "mpx": (1024, 1024), "part": (512, 512), "start": (128, 128)}
+    shapes = {"large": LARGE, "mpx": (1024, 1024), "part": (512, 512), "start": (256, 256)}
     files = {}
     for name, shape in shapes.items():
         files[name] = folder / f"{name}.npy"
@@ -148,7 +148,9 @@ def images(folder: Path) -> dict[str, Path]:
     return files
 
 
-def measured(command: Sequence[str], files: dict[str, Path], size: str, repeats: int) -> Row:
+def measured(
+    command: Sequence[str], files: dict[str, Path], size: str, repeats: int
+) -> tuple[float, float]:
     """Run ``command[0] -c command[1] IMAGE rest`` on an image and on one that only starts."""
     python, program, *rest = command
     pixels = np.load(files[size], mmap_mode="r").size - np.load(files["start"]).size
@@ -159,10 +161,10 @@ def measured(command: Sequence[str], files: dict[str, Path], size: str, repeats:
         )
         seconds.append((whole - start) / pixels * 1e6)
         memory.append(peak)
-    return "", statistics.median(seconds), statistics.median(memory)
+    return statistics.median(seconds), statistics.median(memory)
 
 
-def peer_rows(folder: Path, arguments: argparse.Namespace) -> list[tuple[str, str, float, float]]:
+def peer_rows(folder: Path, arguments: argparse.Namespace) -> list[Row]:
     """Measure everybody: who, the image, CPU seconds a megapixel, peak MB."""
     files, peers, here = images(folder), arguments.peers, sys.executable
     same = str(twin(folder))
@@ -182,14 +184,25 @@ def peer_rows(folder: Path, arguments: argparse.Namespace) -> list[tuple[str, st
          [str(environment(peers, "deepinv")), DEEPINVERSE, str(folder), "DRUNet"]),
         ("bm3d wheel, white noise", "mpx", [str(environment(peers, "bm3d")), WHEEL]),
     )  # fmt: skip
-    rows = []
+    rows = known_rows(arguments.rows)
     for name, size, command in contenders:
+        if name in {row[0] for row in rows}:
+            continue
         slow = "wheel" in name or "CAREamics, def" in name or "DRU" in name
-        _, seconds, memory = measured(command, files, size, 1 if slow else arguments.repeats)
+        seconds, memory = measured(command, files, size, 1 if slow else arguments.repeats)
         shape = " x ".join(map(str, np.load(files[size], mmap_mode="r").shape[::-1]))
         rows.append((name, shape, seconds, memory))
         print(rows[-1], f"load {os.getloadavg()[0]:.1f}", flush=True)
+        if arguments.rows:
+            arguments.rows.write_text(json.dumps(rows), encoding="utf-8")
     return rows
+
+
+def known_rows(path: Path | None) -> list[Row]:
+    """Return the rows that an earlier run kept."""
+    if path is None or not path.is_file():
+        return []
+    return [tuple(row) for row in json.loads(path.read_text(encoding="utf-8"))]
 
 
 def quality_rows(count: int) -> list[str]:
@@ -221,7 +234,7 @@ def quality_rows(count: int) -> list[str]:
     return rows
 
 
-def draw(rows: Sequence[tuple[str, str, float, float]], path: Path) -> None:
+def draw(rows: Sequence[Row], path: Path) -> None:
     """Draw the CPU seconds a megapixel of all, on a logarithmic scale."""
     from matplotlib.figure import Figure
 
@@ -248,16 +261,11 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, metavar="FOLDER", required=True)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--scenes", type=int, default=12, help="of each dose")
-    parser.add_argument("--rows", type=Path, help="rows of an earlier run, to draw and print")
+    parser.add_argument("--rows", type=Path, help="keep each row here, for a run that goes on")
     arguments = parser.parse_args()
     load = os.getloadavg()[0]
-    if arguments.rows and arguments.rows.is_file():
-        rows = [tuple(row) for row in json.loads(arguments.rows.read_text(encoding="utf-8"))]
-    else:
-        with tempfile.TemporaryDirectory() as name:
-            rows = peer_rows(Path(name), arguments)
-        if arguments.rows:
-            arguments.rows.write_text(json.dumps(rows), encoding="utf-8")
+    with tempfile.TemporaryDirectory() as name:
+        rows = peer_rows(Path(name), arguments)
     if arguments.picture:
         draw(rows, arguments.picture)
     quality = quality_rows(arguments.scenes) if arguments.scenes else []
