@@ -89,6 +89,8 @@ def test_label_values_become_classes():
         ({"loss": {"dise": 1}}, "did you mean 'dice'"),
         ({"validation": {"blocks": [[0, 1]]}}, "validation needs a gap"),
         ({"border_px": 2, "classes": {"a": 0, "b": 1}}, "for single objects"),
+        ({"border_px": 2, "classes": {"a": 9, "b": "rest"}}, "for single objects"),
+        ({"border_px": 2, "classes": {"a": 0, "b": "rest"}, "ignore": 255}, "leave ignore"),
         ({"crop_px": 40}, "multiple of 32"),
         ({"fill_holes": "auto"}, "give border_px, too"),
         ({"scale": 0.5, "common_pixel_size_nm": 2}, "not both"),

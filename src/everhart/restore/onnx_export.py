@@ -79,7 +79,7 @@ def export_denoiser(
         from everhart.restore.onnx_int8 import in_int8, loss_db
 
         whole, graph = graph.SerializeToString(), in_int8(graph, header)
-        mean, worst = loss_db(whole, graph.SerializeToString())
+        mean, worst = loss_db(whole, graph.SerializeToString(), header)
         said["int8_loss_db"] = {"mean": round(mean, 3), "worst": round(worst, 3)}
     return write_onnx(
         graph, target, header, loaded.sha256, said, difference=difference, overwrite=overwrite

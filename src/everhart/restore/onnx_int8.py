@@ -89,7 +89,7 @@ def in_int8(model: ModelProto, header: ModelHeader) -> ModelProto:
 
         def get_next(self) -> dict[str, NDArray[np.float32]] | None:
             pair = next(self.left, None)
-            return None if pair is None else {INPUT: _seen(pair[0])[0]}
+            return None if pair is None else {INPUT: _seen(pair[0], header)[0]}
 
     loggers = logging.getLogger()
     level = loggers.level
@@ -113,7 +113,7 @@ def in_int8(model: ModelProto, header: ModelHeader) -> ModelProto:
         loggers.setLevel(level)
 
 
-def loss_db(model: bytes, reduced: bytes) -> tuple[float, float]:
+def loss_db(model: bytes, reduced: bytes, header: ModelHeader) -> tuple[float, float]:
     """Return how much PSNR a reduced graph loses against the whole one: mean and worst, in dB.
 
     Both restore simulated exposures with which the ranges were not found.
@@ -131,7 +131,7 @@ def loss_db(model: bytes, reduced: bytes) -> tuple[float, float]:
     ]
     losses = []
     for noisy, expected in exposures(_JUDGE, seed=78):
-        seen, scale = _seen(noisy)
+        seen, scale = _seen(noisy, header)
         errors = []
         for session in sessions:
             (restored,) = session.run(None, {INPUT: seen})
@@ -158,6 +158,8 @@ def exposures(count: int, *, seed: int) -> Iterator[_Pair]:
         yield np.clip(np.rint(noisy), 0, 255).astype(np.uint8), apply_taps(signal, _TAPS)
 
 
-def _seen(image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], GreyScale]:
-    scale = GreyScale.of(image)
+def _seen(image: NDArray[np.uint8], header: ModelHeader) -> tuple[NDArray[np.float32], GreyScale]:
+    """Return an image as the model sees it, and its scale."""
+    by_range = header.normalisation.get("kind") == "range"
+    scale = GreyScale.of_range(image.dtype) if by_range else GreyScale.of(image)
     return scale.normalise(image)[None, None], scale

@@ -207,11 +207,14 @@ class SegmentConfig(BaseModel):
             raise ValueError("one class at most takes the rest")
         if isinstance(self.class_weights, dict) and self.class_weights.keys() != set(self.classes):
             raise ValueError("class_weights has one weight for each class")
-        if self.border_px and not (
-            len(self.classes) == 2 and list(self.classes.values())[1] == REST
-        ):
+        if self.border_px and list(self.classes.values()) not in ([0, REST], [[0], REST]):
             raise ValueError(
                 "border_px is for single objects: give classes {background: 0, object: rest}"
+            )
+        if self.border_px and self.ignored():
+            raise ValueError(
+                "border_px and ignore were given: a value that does not count would be learned as "
+                "an object; leave ignore, or give border_px: 0"
             )
         if self.fill_holes and not self.border_px:
             raise ValueError("fill_holes is for single objects: give border_px, too")
