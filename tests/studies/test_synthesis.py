@@ -54,8 +54,8 @@ def test_recipes_see_as_many_pixels_as_they_may(scale: str, tmp_path: Path) -> N
 def test_the_study_of_the_curriculum_compares_with_whole_images(tmp_path: Path) -> None:
     study = find_study("ddpm-curriculum")
     rows = study.run(SCALES["smoke"], tmp_path, seeds=1, progress=lambda _: None)["rows"]
-    assert [row["recipe"] for row in rows][::2] == ["whole images", "curriculum, half the compute"]
-    assert rows[2]["megapixels"][-1] <= 0.6 * rows[0]["megapixels"][-1]
+    assert [row["recipe"] for row in rows][:2] == ["whole images", "curriculum, half the compute"]
+    assert rows[1]["megapixels"][-1] <= 0.6 * rows[0]["megapixels"][-1]
     assert all(row["cpu_minutes"] > 0 and len(row["loss"]) >= 2 for row in rows)
     lines = (tmp_path / "ddpm-curriculum" / "table.md").read_text().splitlines()
     assert "+0.0 %" in lines[4]

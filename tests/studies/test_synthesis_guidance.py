@@ -65,7 +65,7 @@ def test_the_study_of_guidance_runs(tmp_path: Path) -> None:
         ("no guidance, sorted by the judge", None),
         ("without a classifier", 1.0),
     ]
-    assert len(rows) == 8
+    assert len(rows) == 9
     # Sorted by the judge, the judge agrees by definition.
     assert rows[1]["agreed_percent"] == 100
     # As many images of a label in every set: a distance depends on how many there are.

@@ -36,7 +36,11 @@ LABELS: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 """What the labels stand for: two processes, and two layouts of the first."""
 
-_STRENGTHS: Final = (1.0, 2.0, 4.0)
+_STRENGTHS: Final = {
+    "without a classifier": (1.0, 2.0, 4.0),
+    "by a classifier": (1.0, 4.0, 12.0, 30.0),
+}
+"""A trained classifier is less sure of noisy images than a perfect one, and has to be weighted."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class _Size:
 
 _SIZES: Final = {
     "smoke": _Size(16, (8, 16), 4, 3, 30, 20, 12, 40, 4, 6),
-    "cpu": _Size(32, (16, 32, 32), 15, 9, 1000, 240, 80, 200, 32, 40),
+    "cpu": _Size(32, (16, 32, 32), 15, 9, 1000, 800, 80, 200, 32, 40),
     "gpu": _Size(128, (64, 128, 192), 15, 9, 40_000, 5000, 400, 2000, 256, 100),
 }
 
@@ -112,7 +116,7 @@ class GuidanceStudy:
                 ("no guidance, sorted by the judge", None, _sorted(judge, loose)),
             ]
             for way, by in (("without a classifier", None), ("by a classifier", guide)):
-                for strength in _STRENGTHS:
+                for strength in _STRENGTHS[way]:
                     made = [
                         _drawn(generator, size, size.made, label, guidance=strength, classifier=by)
                         for label in LABELS

@@ -287,9 +287,9 @@ RECIPE_STUDIES: Final = (
         "small patches first at half the compute, against whole images and all sizes in turn",
         (
             Recipe("whole images"),
-            Recipe("all sizes in turn", "mixed"),
             Recipe("curriculum, half the compute", "curriculum", 0.5),
             Recipe("whole images, half the compute", "whole", 0.5),
+            Recipe("all sizes in turn", "mixed"),
         ),
         {
             "smoke": RecipeSize(32, (8, 16), 40, 4, 10, 4, 8),
