@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from everhart.synthesize.samplers import Predict, sample
-from everhart.synthesize.scatter import REACH_PX, Scatter, measure_scatter
+from everhart.synthesize.scatter import REACH_PX, Scatter, _at_one_time, measure_scatter
 from everhart.synthesize.schedule import NoiseSchedule
 from everhart.synthesize.tiles import TileGrid, sample_tiled
 
@@ -175,6 +175,15 @@ def test_skewed_noise_is_drawn_skewed() -> None:
     assert skewness(real) > 0.7
     assert skewness(drawn) == pytest.approx(skewness(real), abs=0.15)
     assert float(drawn.std()) == pytest.approx(float(real.std()), rel=0.02)
+
+
+def test_pixels_at_the_limits_of_the_image_have_groups_like_others() -> None:
+    rng = np.random.default_rng(0)
+    seen = rng.normal(-0.4, 1.5, (8, 1, 32, 32)).clip(-1.2, 1.2)  # 30 % dark, 15 % bright
+    real = seen + rng.normal(0, 0.3, seen.shape)
+    found = _at_one_time(seen, real, 1.0)
+    assert (found["levels"][0], found["levels"][-1]) == pytest.approx((-1.2, 1.2), abs=0.01)
+    assert found["gains"] == pytest.approx(np.ones(14), abs=0.15)
 
 
 def test_a_model_of_before_is_taken_as_symmetric() -> None:

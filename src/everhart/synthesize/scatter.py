@@ -200,10 +200,13 @@ def _at_one_time(seen: Float, known: Float, level: float) -> dict[str, Float]:
     slope[0, 0] = 1
     off = known - _corrected(torch.from_numpy(seen), slope).numpy()
     group = np.digitize(seen, np.quantile(seen, _ENDS)).ravel()
-    count = np.maximum(np.bincount(group, minlength=_LEVELS), 1)
+    count = np.bincount(group, minlength=_LEVELS)
+    # Where much lies at a limit of the image, a group is empty: it is what its neighbours are.
+    there = np.flatnonzero(count)
 
     def mean(values: Float) -> Float:
-        return np.bincount(group, values.ravel(), minlength=_LEVELS) / count
+        total = np.bincount(group, values.ravel(), minlength=_LEVELS)
+        return np.interp(np.arange(_LEVELS), there, total[there] / count[there])
 
     levels, biases = np.maximum.accumulate(mean(seen)), mean(off)
     off = (off - np.interp(seen, levels, biases)) / level
