@@ -270,9 +270,8 @@ def draw_curves(
     # The first steps fall from 1 and would leave no room for what matters.
     lowest = min(min(loss) for *_, loss in curves)
     for panel, seed in zip(panels, seeds, strict=True):
-        panel.set(title=f"seed {seed}", xlabel=along, ylim=(0.97 * lowest, 2.2 * lowest))
-        panel.set_yscale("log")
-        panel.grid(alpha=0.3, which="both")
+        panel.set(title=f"seed {seed}", xlabel=along, ylim=(0.97 * lowest, 1.7 * lowest))
+        panel.grid(alpha=0.3)
     panels[0].set_ylabel("loss on held-out whole images")
     panels[0].legend(fontsize=8)
     with atomic_path(path, overwrite=True) as temporary:
