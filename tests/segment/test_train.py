@@ -18,7 +18,7 @@ from everhart.operations import OPERATIONS
 from everhart.segment.objects import holes_px, separated
 from everhart.segment.segmenter import Segmenter
 from everhart.segment.train import train
-from everhart.training.model_file import load_model, read_header
+from everhart.training.model_file import load_model, read_header, save_model
 
 from .labelled_discs import discs, settings, written
 
@@ -321,6 +321,29 @@ def test_the_truth_judges(model: Path, labelled: Path, tmp_path: Path):
     scores = judged("--model", model, "--instances")
     assert scores["pooled"]["objects"]["found"] > 10
     assert judged("--clusters", 2)["pooled"]["iou"]["0"] > 0.8
+
+
+def test_pixels_that_do_not_count_are_no_objects(model: Path, labelled: Path, tmp_path: Path):
+    loaded = load_model(model, "segment")
+    inference = {**loaded.header.inference, "ignored": [200]}
+    header = loaded.header.model_copy(update={"inference": inference})
+    save_model(tmp_path / "m.safetensors", header, loaded.weights)
+    label = eh.read(labelled / "labels" / "field_1.png").pixels.copy()
+    found = []
+    for name in ("all", "some"):
+        eh.write(eh.Micrograph(label), tmp_path / f"{name}.png")
+        call = [
+            "segment", labelled / "images" / "field_1.tif", "-o", tmp_path / f"{name}.tif",
+            "--model", tmp_path / "m.safetensors", "--instances",
+            "--truth", tmp_path / f"{name}.png", "--report", tmp_path / f"{name}.html",
+            "--json", tmp_path / f"{name}.json",
+        ]  # fmt: skip
+        assert main([str(word) for word in call]) == 0
+        scores = json.loads((tmp_path / f"{name}.json").read_text("utf-8"))["scores"]["pooled"]
+        found.append({key: scores["objects"][key] for key in ("found", "made_up", "missed")})
+        free = np.argwhere(eh.read(tmp_path / "all.tif").pixels + label == 0)[:40]
+        label[tuple(free.T)] = 200
+    assert found[0] == found[1]
 
 
 def test_wrong_truths(model: Path, labelled: Path, tmp_path: Path, capfd):

@@ -58,6 +58,7 @@ def judge(
     import numpy as np
 
     from everhart.io import read
+    from everhart.nn.segmentation_losses import IGNORE
     from everhart.report import provenance
     from everhart.report.segmentation import write_segmentation_html
     from everhart.restore.models import find_model
@@ -92,9 +93,15 @@ def judge(
         said = named_clusters(said, numbers, len(names))
         names.append("no class")
     elif parameters.instances:
-        objects = list(zip(said, given, strict=True))
+        objects = [
+            (
+                np.where(number == IGNORE, 0, found),
+                np.where((number == 0) | (number == IGNORE), 0, labels.astype(np.int64) + 1),
+            )
+            for found, labels, number in zip(said, given, numbers, strict=True)
+        ]
         said = [(labels > 0).astype(np.uint8) for labels in said]
-        numbers = [(labels > 0).astype(np.uint8) for labels in numbers]
+        numbers = [np.where(n == IGNORE, n, n > 0).astype(np.uint8) for n in numbers]
         names = [names[0], "objects"]
     found = evaluate(
         [task.source.name for task in tasks], said, numbers, names, objects=objects,
