@@ -181,9 +181,10 @@ def test_pixels_at_the_limits_of_the_image_have_groups_like_others() -> None:
     rng = np.random.default_rng(0)
     seen = rng.normal(-0.4, 1.5, (8, 1, 32, 32)).clip(-1.2, 1.2)  # 30 % dark, 15 % bright
     real = seen + rng.normal(0, 0.3, seen.shape)
-    found = _at_one_time(seen, real, 1.0)
+    found = _at_one_time(seen, real, 0.4)
     assert (found["levels"][0], found["levels"][-1]) == pytest.approx((-1.2, 1.2), abs=0.01)
     assert found["gains"] == pytest.approx(np.ones(14), abs=0.15)
+    assert not _at_one_time(seen, real, 0.5)["biases"].any()
 
 
 def test_a_model_of_before_is_taken_as_symmetric() -> None:

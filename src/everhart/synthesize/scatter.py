@@ -31,6 +31,10 @@ _LEVELS = len(_ENDS) + 1
 _TIMES = 20
 _FLOOR = 1e-6
 _STEEPEST = 1.5
+_GRAIN_LEVEL = 0.4
+"""Level of the noise above which no grain is seen in images: what is off by grey level there comes
+from shapes that are not known yet, and to put it right would take contrast from images."""
+
 _MOST_SKEWED = 2.0
 """Of what a bent normal distribution can be: its skewness is 2.83 at most."""
 
@@ -208,7 +212,8 @@ def _at_one_time(seen: Float, known: Float, level: float) -> dict[str, Float]:
         total = np.bincount(group, values.ravel(), minlength=_LEVELS)
         return np.interp(np.arange(_LEVELS), there, total[there] / count[there])
 
-    levels, biases = np.maximum.accumulate(mean(seen)), mean(off)
+    levels = np.maximum.accumulate(mean(seen))
+    biases = mean(off) if level <= _GRAIN_LEVEL else np.zeros(_LEVELS)
     off = (off - np.interp(seen, levels, biases)) / level
     variance = np.maximum(mean(off**2), _FLOOR)
     return {
