@@ -257,6 +257,45 @@ def cluster_rows(folder: Path, count: int = 24) -> list[str]:
     return rows
 
 
+def step_rows(folder: Path, arguments: argparse.Namespace) -> list[str]:
+    """Measure what a day's work consists of, on an image of holes of a megapixel."""
+    from everhart.segment import make_segmentation
+
+    scene = eh.simulate("nand", shape=(1024, 1024), seed=1)
+    rng = np.random.default_rng(0)
+    noisy = np.clip(rng.normal(40 + 150 * np.asarray(scene.image), 15), 0, 255).astype(np.uint8)
+    image = eh.Micrograph(noisy, pixel_size_nm=1.0)
+    file = eh.write(image, folder / "holes.tif", overwrite=True)
+    denoiser = eh.restore.make_denoiser(device="cpu")
+    clean = denoiser(image)
+    model = twin(folder, widths=(32, 64, 128, 256), kind="segment")
+    segmentation = make_segmentation(model, device="cpu")
+    steps = {
+        "read, write": lambda: eh.write(eh.read(file), folder / "again.tif", overwrite=True),
+        "denoise": lambda: denoiser(image),
+        "segment": lambda: segmentation([image]),
+        "measure holes": lambda: eh.measure.holes(clean),
+        "measure particles": lambda: eh.measure.particles(clean),
+    }
+    return [f"| {name} | {timed(step, arguments.repeats):.3f} |" for name, step in steps.items()]
+
+
+def scheduler_row(tasks: int = 3000) -> str:
+    """Measure what a task on a Dask cluster costs beside the work."""
+    from distributed import LocalCluster
+
+    from everhart.cli.cluster import on_cluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address
+        for _ in on_cluster(abs, range(100), address):
+            pass
+        start = time.process_time()
+        done = sum(1 for _ in on_cluster(abs, range(tasks), address))
+        each = (time.process_time() - start) / done
+    return f"A task costs scheduler and client {1000 * each:.1f} ms of CPU ({tasks} tasks)."
+
+
 def twin(folder: Path, widths: tuple[int, ...] = (32, 64, 128), kind: str = "denoiser") -> Path:
     """Write a model of random weights; by default of the maps of CAREamics' U-Net, no stem."""
     from everhart.nn.unet import UNetConfig
@@ -307,6 +346,11 @@ def main() -> None:
             "| 24 images of 1024 x 1024 | CPU s an image | wall s | peak MB of a process |\n"
             + "| --- " * 4 + "|\n" + "\n".join(cluster_rows(folder))
         )  # fmt: skip
+        parts.append(
+            "| an image of 1024 x 1024 | CPU s |\n| --- | --- |\n"
+            + "\n".join(step_rows(folder, arguments))
+        )
+    parts.append(scheduler_row())
     text = "\n\n".join(parts) + "\n"
     print(text)
     if arguments.output:
