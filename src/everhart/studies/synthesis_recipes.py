@@ -283,11 +283,12 @@ _FLIPPED: Final = {"flips": ["horizontal"]}
 RECIPE_STUDIES: Final = (
     RecipeStudy(
         "ddpm-curriculum",
-        "small patches first at half the compute, against whole images and all sizes in turn",
+        "small patches first, against whole images and all sizes in turn",
         (
             Recipe("whole images"),
             Recipe("curriculum, half the compute", "curriculum", 0.5),
             Recipe("whole images, half the compute", "whole", 0.5),
+            Recipe("curriculum", "curriculum"),
             Recipe("all sizes in turn", "mixed"),
         ),
         {
