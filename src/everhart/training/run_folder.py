@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from everhart.errors import UsageError
 from everhart.io.atomic import write_text
@@ -46,7 +46,7 @@ def check_run(run: Path, config: BaseModel, *, resume: bool) -> bool:
     if resume:
         if not saved.is_file():
             raise UsageError(f"{run} holds no run to resume: start it without --resume.")
-        if saved.read_text(encoding="utf-8") != _as_yaml(config):
+        if not _was_started_with(saved, config):
             raise UsageError(
                 f"{run} was started with other settings (see its config.yaml): resume it with the "
                 "same config and overrides, or start another folder."
@@ -82,6 +82,14 @@ def _never_got_going(run: Path) -> bool:
     if checkpoints.is_dir() and any(checkpoints.iterdir()):
         return False
     return {path.name for path in run.iterdir()} <= {CONFIG_NAME, checkpoints.name}
+
+
+def _was_started_with(saved: Path, config: BaseModel) -> bool:
+    """Tell whether a run's config says the same; what it does not say yet has its default."""
+    try:
+        return type(config).model_validate(yaml.safe_load(saved.read_text("utf-8"))) == config
+    except (yaml.YAMLError, ValidationError, UnicodeDecodeError):
+        return False
 
 
 def _as_yaml(config: BaseModel) -> str:
