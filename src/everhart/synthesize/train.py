@@ -39,7 +39,7 @@ from everhart.training.run_folder import MODEL_NAME, check_run, start_run
 __all__ = ["train"]
 
 _JUDGED_PX, _MOST_PATCHES = 1 << 20, 64
-"""Pixels, and patches, by which the network is judged at each time: a minute's work for images of 128 pixels."""
+"""Pixels, and patches, by which the network is judged at each time."""
 
 
 def train(
