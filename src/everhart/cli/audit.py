@@ -83,6 +83,7 @@ def audit(
     check_outputs([output, grid, json_path], overwrite=overwrite, inputs=inputs)
     from everhart.report import provenance
     from everhart.report.audit import write_audit_html
+    from everhart.restore.features import pooled_features
     from everhart.synthesize.audit import audit as judge
     from everhart.synthesize.audit_images import audit_images, draw_grid, read_made
     from everhart.synthesize.generator import Generator
@@ -115,7 +116,7 @@ def audit(
             ]
         drawn = {"seed": seed, "sampler": sampler, "steps": steps}
     judged = read_real(raw)
-    found = judge(judged.made, judged.learned, judged.held_out, seed=seed)
+    found = judge(judged.made, judged.learned, judged.held_out, seed=seed, features=pooled_features)
     typer.echo(found.summary())
     if grid is not None:
         draw_grid(judged.made, judged.learned, found, grid, overwrite=overwrite)

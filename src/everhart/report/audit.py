@@ -142,6 +142,11 @@ def _verdict(found: Audit) -> str:
         f"{copies}. The synthetic images are {found.geometric_mean:.2f} times as far from real "
         "ones as real ones from each other, and a classifier tells them apart with an AUC of "
         f"{found.auc:.2f} (0.5: not at all, 1: always)."
+        + (
+            ""
+            if found.auc_features is None
+            else f" By their shapes, as a denoiser sees them, it is {found.auc_features:.2f}."
+        )
     )
 
 
@@ -151,6 +156,17 @@ def _rows(found: Audit) -> list[dict[str, str]]:
     plain = [
         ("Geometric mean of the distances", f"{found.geometric_mean:.2f}", "1"),
         ("Real or synthetic? (AUC)", f"{found.auc:.2f}", "0.5"),
+        *(
+            []
+            if found.auc_features is None
+            else [
+                (
+                    "The same by shapes, with a network's features",
+                    f"{found.auc_features:.2f}",
+                    "0.5",
+                )
+            ]
+        ),
         (
             "Standard deviation of the noise, over that of real images",
             f"{found.noise_ratio:.3f}",

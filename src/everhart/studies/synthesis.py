@@ -164,6 +164,7 @@ def _audited(
     """Audit the samples, and what there is to compare them with."""
     from everhart.report import provenance
     from everhart.report.audit import write_audit_html
+    from everhart.restore.features import pooled_features
     from everhart.synthesize.audit import audit
     from everhart.synthesize.grey_scale import grey_range
 
@@ -185,7 +186,7 @@ def _audited(
     }
     rows = []
     for name, images in sets.items():
-        found = audit(images, known, held_out, seed=seed)
+        found = audit(images, known, held_out, seed=seed, features=pooled_features)
         row = {"set": name, "seed": seed, **found.to_dict()}
         # In smaller images the layer is no wider than the grain.
         valid = valid_stacks(images, known) if size.size_px >= 128 else []
@@ -212,14 +213,15 @@ def _augmented(images: Sequence[Float32], rng: np.random.Generator) -> Float32:
 
 def _audit_table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
     distances = list(rows[0]["ratios"])
-    head = ["", "seed", "geometric mean", *distances, "AUC", "noise", "valid %", "copies %",
-            "diversity"]  # fmt: skip
+    head = ["", "seed", "geometric mean", *distances, "AUC", "AUC by shapes", "noise",
+            "valid %", "copies %", "diversity"]  # fmt: skip
     lines = [f"# {title}", "", f"| {' | '.join(head)} |", "| --- |" + " ---: |" * (len(head) - 1)]
     for row in rows:
         ratios = [f"{v:.2f} ({low:.2f}-{high:.2f})" for v, low, high in row["ratios"].values()]
         cells = [row["set"], str(row["seed"]), f"{row['geometric_mean']:.2f}", *ratios,
-                 f"{row['auc']:.2f}", f"{row['noise_ratio']:.3f}", _percent(row["valid_percent"]),
-                 f"{row['copies_percent']:.1f}", f"{row['diversity']:.2f}"]  # fmt: skip
+                 f"{row['auc']:.2f}", f"{row['auc_features']:.2f}", f"{row['noise_ratio']:.3f}",
+                 _percent(row["valid_percent"]), f"{row['copies_percent']:.1f}",
+                 f"{row['diversity']:.2f}"]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 

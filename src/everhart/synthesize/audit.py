@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,12 +57,16 @@ class Audit:
         Standard deviation of the finest detail, synthetic over real.
     copies
         Copies and diversity.
+    auc_features
+        As `auc`, of a classifier of a network's features, which see shapes; None where none were
+        given.
     """
 
     ratios: tuple[Ratio, ...]
     auc: float
     noise_ratio: float
     copies: CopyReport
+    auc_features: float | None = None
 
     @property
     def geometric_mean(self) -> float:
@@ -81,6 +85,7 @@ class Audit:
             "geometric_mean": self.geometric_mean,
             "ratios_count": self.ratios_count,
             "auc": self.auc,
+            "auc_features": self.auc_features,
             "noise_ratio": self.noise_ratio,
             "copies": list(self.copies.copies),
             "copies_percent": 100 * self.copies.share,
@@ -99,6 +104,13 @@ class Audit:
             *(f"{r.name:20} {r.value:8.2f} ({r.low:.2f} to {r.high:.2f})" for r in self.ratios),
             f"{'geometric mean':20} {self.geometric_mean:8.2f}",
             f"{'real or synthetic?':20} {self.auc:8.2f} (AUC; 0.5: cannot be told)",
+            *(
+                []
+                if self.auc_features is None
+                else [
+                    f"{'the same, by shapes':20} {self.auc_features:8.2f} (features of a network)"
+                ]
+            ),
             f"{'noise':20} {self.noise_ratio:8.2f} of the real images'",
             f"{'copies':20} {len(self.copies.copies):8d} of {len(self.copies.fine)}",
             f"{'diversity':20} {self.copies.diversity:8.2f} of the real images'",
@@ -109,7 +121,12 @@ class Audit:
 
 
 def audit(
-    made: Sequence[Image], learned: Sequence[Image], held_out: Sequence[Image], *, seed: int = 0
+    made: Sequence[Image],
+    learned: Sequence[Image],
+    held_out: Sequence[Image],
+    *,
+    seed: int = 0,
+    features: Callable[[Sequence[Image]], Float] | None = None,
 ) -> Audit:
     """Audit synthetic images against real ones.
 
@@ -123,6 +140,9 @@ def audit(
         Real images that it did not: distances are measured to these, 8 at least.
     seed
         Seed of bootstrap and cross-validation.
+    features
+        Gives features ``(images, features)`` that see shapes, as
+        :func:`everhart.restore.features.pooled_features`; None to go without.
 
     Returns
     -------
@@ -175,6 +195,7 @@ def audit(
         _auc(_features(ours.parts), _features(real.parts), rng),
         float(np.exp(noise[0] - noise[1])),
         find_copies(made, learned, held_out),
+        None if features is None else _auc(features(made), features(held_out), rng),
     )
 
 

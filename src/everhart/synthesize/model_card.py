@@ -12,7 +12,7 @@ __all__ = ["embed_audit"]
 
 _SAID = (
     "date", "images", "parameters", "geometric_mean", "ratios", "ratios_count", "auc",
-    "noise_ratio", "copies_percent", "diversity",
+    "auc_features", "noise_ratio", "copies_percent", "diversity",
 )  # fmt: skip
 
 

@@ -198,10 +198,12 @@ def _at_one_time(seen: Float, known: Float, level: float) -> dict[str, Float]:
     that of the noise.
     """
     off = known - seen
-    slope = 1 + _cross_power(off, seen) / np.maximum(_cross_power(seen, seen), _FLOOR)
-    slope = slope.clip(0, _STEEPEST)
+    # Neighbours are taken together: a frequency with nothing beside one with much would have a
+    # factor of its own, which the filter would give the other a part of.
+    cross, own = (_pooled(_cross_power(one, seen)) for one in (off, seen))
+    slope = (1 + cross / np.maximum(own, _FLOOR)).clip(0, _STEEPEST)
     # The largest shapes are nearly all of an image's variance, and are seen whole or not at all.
-    slope[0, 0] = 1
+    slope[:2, :2] = 1
     off = known - _corrected(torch.from_numpy(seen), slope).numpy()
     group = np.digitize(seen, np.quantile(seen, _ENDS)).ravel()
     count = np.bincount(group, minlength=_LEVELS)
@@ -238,6 +240,12 @@ def _cross_power(one: Float, two: Float) -> Float:
     total = np.bincount(cell, spectrum.mean(axis=(0, 1)).ravel(), minlength=_CELLS**2)
     mean = np.where(count > 0, total / np.maximum(count, 1), total.sum() / count.sum())
     return np.asarray(mean.reshape(_CELLS, _CELLS), np.float64)
+
+
+def _pooled(table: Float) -> Float:
+    """Return the sum over each cell and its neighbours; the spectrum is even at 0 and at 0.5."""
+    wide = np.pad(table, 1, mode="reflect")
+    return np.asarray(np.lib.stride_tricks.sliding_window_view(wide, (3, 3)).sum(axis=(-2, -1)))
 
 
 def _mean_over_frequencies(response: Float) -> float:
