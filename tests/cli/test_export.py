@@ -17,7 +17,7 @@ def test_a_segmentation(run, segmentation: Path, tmp_path: Path, rng: np.random.
     out, record = tmp_path / "three.onnx", tmp_path / "three.json"
     result = run("export", "-m", segmentation, out, "--json", record)
     assert result.status == 0, result.err
-    assert "a segment for images in multiples of 4 pixels" in result.err
+    assert "a segmentation for images in multiples of 4 pixels" in result.err
     session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
     said = session.get_modelmeta().custom_metadata_map
     assert json.loads(said["classes"]) == ["background", "particle", "other"]

@@ -14,6 +14,9 @@ from everhart.errors import UsageError
 if TYPE_CHECKING:
     from everhart.training.onnx_file import Exported
 
+_NAMES = {"denoiser": "denoiser", "segment": "segmentation"}
+"""What a user calls the kinds of models that can be exported."""
+
 
 def export(
     output: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="The file to write.")],
@@ -52,8 +55,8 @@ def export(
     exported = _exported(path, output, int8=int8, overwrite=overwrite)
     said = exported.metadata
     typer.echo(
-        f"{output}: a {said['kind']} for images in multiples of {said['stride_px']} pixels; it "
-        f"differs from PyTorch by at most {exported.difference:.1g} of the output.",
+        f"{output}: a {_NAMES[said['kind']]} for images in multiples of {said['stride_px']} pixels; "
+        f"it differs from PyTorch by at most {exported.difference:.1g} of the output.",
         err=True,
     )
     if int8:
