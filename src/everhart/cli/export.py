@@ -54,8 +54,9 @@ def export(
     check_outputs([json_path], overwrite=overwrite, inputs=[path], others=[output])
     exported = _exported(path, output, int8=int8, overwrite=overwrite)
     said = exported.metadata
+    name = _NAMES[said["kind"]]
     typer.echo(
-        f"{output}: a {_NAMES[said['kind']]} for images in multiples of {said['stride_px']} pixels; "
+        f"{output}: a {name} for images in multiples of {said['stride_px']} pixels; "
         f"it differs from PyTorch by at most {exported.difference:.1g} of the output.",
         err=True,
     )
