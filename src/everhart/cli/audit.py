@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,7 +11,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from everhart.cli.options import JsonPath, Overwrite
+from everhart.cli.options import JsonPath, Overwrite, PixelSize
 from everhart.cli.outputs import check_outputs, write_json
 from everhart.cli.progress import progress_bar
 from everhart.cli.run import command_line
@@ -48,6 +49,18 @@ def audit(
         Literal["ddpm", "ddim", "dpm"], typer.Option(help="How images are drawn.")
     ] = "ddpm",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the images.")] = 0,
+    measure: Annotated[
+        Literal["lines", "layers", "particles", "holes"] | None,
+        typer.Option(help="Compare measured sizes, too: what everhart measure finds."),
+    ] = None,
+    measure_with: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="An option of that measurement, such as polarity=dark or unit=px.",
+        ),
+    ] = None,
+    pixel_size_nm: PixelSize = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="REPORT.html", help="Report with pictures."),
@@ -74,13 +87,17 @@ def audit(
     Examples:
       everhart audit -m run/model.safetensors --real images -o audit.html --embed
       everhart audit --images made --real images --learned images/learned
+      everhart audit -m run/model.safetensors --real images --measure lines --pixel-size-nm 0.8
     """
     if model is None and not images:
         raise UsageError("Neither a model nor images were given: give -m MODEL or --images DIR.")
     if embed and model is None:
         raise UsageError("--embed writes into a model's card: give the model with -m MODEL.")
+    if measure_with and measure is None:
+        raise UsageError("--measure-with was given without --measure: say what is measured.")
     inputs = [] if model is None else [model]
     check_outputs([output, grid, json_path], overwrite=overwrite, inputs=inputs)
+    from everhart.cli.audit_sizes import Measuring
     from everhart.report import provenance
     from everhart.report.audit import write_audit_html
     from everhart.restore.features import pooled_features
@@ -88,35 +105,50 @@ def audit(
     from everhart.synthesize.audit_images import audit_images, draw_grid, read_made
     from everhart.synthesize.generator import Generator
     from everhart.synthesize.model_card import embed_audit
+    from everhart.synthesize.sizes import compare_sizes
 
     generator = None if model is None else Generator.load(model, device=device)
     card = None if generator is None else generator.header.card
     known = () if card is None else (card.model_extra or {}).get("learned_sha256", ())
 
     def read_real(made: Sequence[NDArray[Any]]) -> AuditImages:
-        return audit_images(made, real, learned_sha256=known, learned=learned or ())
+        return audit_images(
+            made, real, learned_sha256=known, learned=learned or (), pixel_size_nm=pixel_size_nm
+        )
 
+    measuring = None if measure is None else Measuring(measure, measure_with or ())
+    real_sizes = None
     if images:
-        raw = read_made(images)
+        raw = read_made(images, pixel_size_nm=pixel_size_nm)
         drawn: dict[str, Any] = {"images": list(images)}
     else:
         assert generator is not None
         # Real images that do not fit are told of before the work.
-        read_real([np.zeros(generator.shape)])
+        before = read_real([np.zeros(generator.shape)])
+        if measuring is not None:
+            real_sizes = measuring.of_real(before.held_out_micrographs)
         with progress_bar("audit") as progress:
-            raw = [
-                image.pixels
-                for image in generator.synthesize(
-                    n,
-                    seed=seed,
-                    sampler=sampler,
-                    steps=steps,
-                    on_progress=lambda done, of: progress.update(done, of, "steps"),
-                )
-            ]
+            raw = generator.synthesize(
+                n,
+                seed=seed,
+                sampler=sampler,
+                steps=steps,
+                on_progress=lambda done, of: progress.update(done, of, "steps"),
+            )
+        if pixel_size_nm is not None:
+            raw = [replace(image, pixel_size_nm=2 * (pixel_size_nm,)) for image in raw]
         drawn = {"seed": seed, "sampler": sampler, "steps": steps}
-    judged = read_real(raw)
-    found = judge(judged.made, judged.learned, judged.held_out, seed=seed, features=pooled_features)
+    judged = read_real([image.pixels for image in raw])
+    sizes = None
+    if measuring is not None:
+        if real_sizes is None:
+            real_sizes = measuring.of_real(judged.held_out_micrographs)
+        sizes = compare_sizes(measuring.kind, measuring.of_made(raw), real_sizes, seed)
+        drawn["measured_with"] = measuring.parameters
+    found = judge(
+        judged.made, judged.learned, judged.held_out,
+        seed=seed, features=pooled_features, sizes=sizes,
+    )  # fmt: skip
     typer.echo(found.summary())
     if grid is not None:
         draw_grid(judged.made, judged.learned, found, grid, overwrite=overwrite)

@@ -15,6 +15,7 @@ from everhart.report.pictures import data_uri, overview, to_grey
 
 if TYPE_CHECKING:
     from everhart.synthesize.audit import Audit
+    from everhart.synthesize.feature_distances import Share
 
 __all__ = ["render_audit_html", "write_audit_html"]
 
@@ -29,7 +30,19 @@ _WORDS: Final = {
     "power spectrum": "Difference of the mean radial power spectra: sharpness, pitch and grain.",
     "noise correlation": "Level and correlation of the finest detail along the scan lines.",
     "patches": "Sliced Wasserstein distance of patches at two scales: textures and edges.",
+    "network features": "Fréchet distance of the coarse features of a denoiser, which see shapes.",
 }
+_PRECISION: Final = (
+    "Precision and recall",
+    "By the same features: the share of the synthetic images that lie among real ones, and of the "
+    "real ones that lie among synthetic ones. Few images never cover all: beside them stands what "
+    "halves of the real images reach against each other, with the range of 95 % of such halves.",
+)
+_SIZES: Final = (
+    "Measured sizes",
+    "Wasserstein distance of the distribution over all images. Its ratio is no part of the "
+    "geometric mean. An image that cannot be measured is in no distribution, but is counted.",
+)
 
 
 def render_audit_html(
@@ -83,7 +96,10 @@ def render_audit_html(
             name=name,
             verdict=_verdict(found),
             rows=_rows(found),
-            words=[(r.name, _WORDS.get(r.name, "")) for r in found.ratios],
+            words=_words(found),
+            sizes=found.sizes,
+            size_rows=_size_rows(found),
+            unmeasured=_unmeasured(found),
             made=[_picture(image, window, f"synthetic {n}") for n, image in _some(made)],
             real=[_picture(image, window, f"real {n}") for n, image in _some(held_out)],
             pairs=pairs,
@@ -154,7 +170,11 @@ def _rows(found: Audit) -> list[dict[str, str]]:
     """Return the figures, each beside that of real images."""
     copies = f"{100 * found.copies.share:.1f} %"
     plain = [
-        ("Geometric mean of the distances", f"{found.geometric_mean:.2f}", "1"),
+        (
+            f"Geometric mean of the {len(found.ratios)} distances",
+            f"{found.geometric_mean:.2f}",
+            "1",
+        ),
         ("Real or synthetic? (AUC)", f"{found.auc:.2f}", "0.5"),
         *(
             []
@@ -166,6 +186,11 @@ def _rows(found: Audit) -> list[dict[str, str]]:
                     "0.5",
                 )
             ]
+        ),
+        *(
+            (f"{title} (network features)", f"{s.value:.2f}", _share_words(s))
+            for title, s in (("Precision", found.precision), ("Recall", found.recall))
+            if s is not None
         ),
         (
             "Standard deviation of the noise, over that of real images",
@@ -185,3 +210,43 @@ def _rows(found: Audit) -> list[dict[str, str]]:
         for r in found.ratios
     ]
     return rows + [{"title": t, "value": v, "interval": "", "real": real} for t, v, real in plain]
+
+
+def _share_words(share: Share) -> str:
+    return f"{share.real:.2f} ({share.low:.2f} to {share.high:.2f})"
+
+
+def _words(found: Audit) -> list[tuple[str, str]]:
+    words = [(r.name, _WORDS.get(r.name, "")) for r in found.ratios]
+    if found.precision is not None:
+        words.append(_PRECISION)
+    if found.sizes is not None:
+        words.append(_SIZES)
+    return words
+
+
+def _size_rows(found: Audit) -> list[dict[str, str]]:
+    """Return the measured quantities, each of both sets."""
+    return [
+        {
+            "title": s.name,
+            "made": _mean_words(s.made),
+            "real": _mean_words(s.real),
+            "value": "–" if s.ratio is None else f"{s.ratio.value:.2f}",
+            "interval": "" if s.ratio is None else f"{s.ratio.low:.2f} to {s.ratio.high:.2f}",
+        }
+        for s in (() if found.sizes is None else found.sizes.sizes)
+    ]
+
+
+def _mean_words(moments: tuple[float, float, int]) -> str:
+    mean, sd, images = moments
+    return f"{mean:.4g} ± {sd:.2g} ({images})" if images else "in none"
+
+
+def _unmeasured(found: Audit) -> list[str]:
+    """Return why synthetic images could not be measured, each reason with its images."""
+    reasons: dict[str, list[int]] = {}
+    for number, why in (found.sizes.reasons if found.sizes is not None else {}).items():
+        reasons.setdefault(why, []).append(number)
+    return [f"{', '.join(map(str, numbers))}: {why}" for why, numbers in reasons.items()]

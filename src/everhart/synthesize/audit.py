@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,34 +12,17 @@ from numpy.typing import NDArray
 from everhart.errors import UsageError
 from everhart.synthesize.copies import CopyReport, find_copies
 from everhart.synthesize.distances import DISTANCES, Summary
+from everhart.synthesize.feature_distances import Share, frechet_distance, precision_and_recall
+from everhart.synthesize.ratio import Draw, Ratio, draws_of, ratio_of
+from everhart.synthesize.sizes import SizeReport
 
 __all__ = ["Audit", "Ratio", "audit"]
 
 Image = NDArray[np.float32]
 Float = NDArray[np.float64]
 
-_RESAMPLES = 100
+_FEATURES = "network features"
 _COPIES, _DIVERSITY = 0.02, 0.7
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """A distance from synthetic to real images over that from real to real ones.
-
-    Parameters
-    ----------
-    name
-        Of :data:`everhart.synthesize.distances.DISTANCES`.
-    value
-        1 where the synthetic images are as far from real ones as real ones from each other.
-    low, high
-        Interval that holds 95 % of the bootstrap.
-    """
-
-    name: str
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +32,8 @@ class Audit:
     Parameters
     ----------
     ratios
-        The distances.
+        The distances; that of network features, their Fréchet distance, is the last where features
+        were given.
     auc
         Area under the curve of a classifier of whole images, real against synthetic, by
         cross-validation: 0.5 where it cannot tell.
@@ -60,6 +44,12 @@ class Audit:
     auc_features
         As `auc`, of a classifier of a network's features, which see shapes; None where none were
         given.
+    precision, recall
+        By the same features: share of the synthetic images that lie among real ones, and of the
+        real ones that lie among synthetic ones; None without features.
+    sizes
+        Sizes measured in the images, None where none were given. They are not part of the
+        geometric mean, as they depend on what is measured.
     """
 
     ratios: tuple[Ratio, ...]
@@ -67,11 +57,19 @@ class Audit:
     noise_ratio: float
     copies: CopyReport
     auc_features: float | None = None
+    precision: Share | None = None
+    recall: Share | None = None
+    sizes: SizeReport | None = None
 
     @property
     def geometric_mean(self) -> float:
-        """Geometric mean of the ratios."""
-        return float(np.exp(np.mean([np.log(ratio.value) for ratio in self.ratios])))
+        """Geometric mean of all ratios, that of network features among them where there is one."""
+        return _geometric_mean(self.ratios)
+
+    @property
+    def geometric_mean_of_pixels(self) -> float:
+        """The same without network features: what can be compared with audits without them."""
+        return _geometric_mean([ratio for ratio in self.ratios if ratio.name != _FEATURES])
 
     @property
     def ratios_count(self) -> bool:
@@ -83,9 +81,14 @@ class Audit:
         return {
             "ratios": {r.name: [r.value, r.low, r.high] for r in self.ratios},
             "geometric_mean": self.geometric_mean,
+            "geometric_mean_of": [r.name for r in self.ratios],
+            "geometric_mean_of_pixels": self.geometric_mean_of_pixels,
             "ratios_count": self.ratios_count,
             "auc": self.auc,
             "auc_features": self.auc_features,
+            "precision": None if self.precision is None else asdict(self.precision),
+            "recall": None if self.recall is None else asdict(self.recall),
+            "measured": None if self.sizes is None else self.sizes.to_dict(),
             "noise_ratio": self.noise_ratio,
             "copies": list(self.copies.copies),
             "copies_percent": 100 * self.copies.share,
@@ -102,7 +105,7 @@ class Audit:
         lines = [
             f"{'distance':20} {'to real / real to real':>24}",
             *(f"{r.name:20} {r.value:8.2f} ({r.low:.2f} to {r.high:.2f})" for r in self.ratios),
-            f"{'geometric mean':20} {self.geometric_mean:8.2f}",
+            f"{'geometric mean':20} {self.geometric_mean:8.2f} of these {len(self.ratios)}",
             f"{'real or synthetic?':20} {self.auc:8.2f} (AUC; 0.5: cannot be told)",
             *(
                 []
@@ -111,10 +114,18 @@ class Audit:
                     f"{'the same, by shapes':20} {self.auc_features:8.2f} (features of a network)"
                 ]
             ),
+            *(
+                f"{name:20} {share.value:8.2f} (real: {share.real:.2f}, {share.low:.2f} to "
+                f"{share.high:.2f}; features of a network)"
+                for name, share in (("precision", self.precision), ("recall", self.recall))
+                if share is not None
+            ),
             f"{'noise':20} {self.noise_ratio:8.2f} of the real images'",
             f"{'copies':20} {len(self.copies.copies):8d} of {len(self.copies.fine)}",
             f"{'diversity':20} {self.copies.diversity:8.2f} of the real images'",
         ]
+        if self.sizes is not None:
+            lines.append(self.sizes.summary())
         if not self.ratios_count:
             lines.append("The distances mean nothing here: there are copies or too little variety.")
         return "\n".join(lines)
@@ -127,6 +138,7 @@ def audit(
     *,
     seed: int = 0,
     features: Callable[[Sequence[Image]], Float] | None = None,
+    sizes: SizeReport | None = None,
 ) -> Audit:
     """Audit synthetic images against real ones.
 
@@ -143,6 +155,9 @@ def audit(
     features
         Gives features ``(images, features)`` that see shapes, as
         :func:`everhart.restore.features.pooled_features`; None to go without.
+    sizes
+        What :func:`everhart.synthesize.sizes.compare_sizes` gave of the same images, to be
+        reported with the rest.
 
     Returns
     -------
@@ -159,7 +174,7 @@ def audit(
     Each distance is taken between disjoint parts of the held-out images (halves, or of as many
     images as were made if these are fewer), and between such a part and as many synthetic images,
     none of them twice, 100 times; the ratio is that of the means. The interval is that of the
-    bootstrap of both sets, about that ratio.
+    bootstrap of both sets, about that ratio. Precision and recall are means over the same parts.
     """
     if len(held_out) < 8 or len(made) < 4:
         raise UsageError(
@@ -167,36 +182,46 @@ def audit(
             "needs at least 4 and 8."
         )
     rng = np.random.default_rng(seed)
-    ours, real = Summary(made, seed), Summary(held_out, seed)
-    size = min(len(real) // 2, len(ours))
-    floor: dict[str, list[float]] = {name: [] for name in DISTANCES}
-    found: dict[str, list[float]] = {name: [] for name in DISTANCES}
-    again: dict[str, list[float]] = {name: [] for name in DISTANCES}
-    for _ in range(_RESAMPLES):
-        order = rng.permutation(len(real))
-        first, second = real.take(order[:size]), real.take(order[size : 2 * size])
-        some = ours.take(rng.permutation(len(ours))[:size])
-        resampled = ours.take(rng.integers(len(ours), size=size))
-        reals = real.take(rng.integers(len(real), size=size))
-        for name, distance in DISTANCES.items():
-            floor[name].append(distance(first.parts[name], second.parts[name]))
-            found[name].append(distance(some.parts[name], second.parts[name]))
-            again[name].append(distance(resampled.parts[name], reals.parts[name]))
-    ratios = []
-    for name in DISTANCES:
-        value = float(np.mean(found[name])) / max(float(np.mean(floor[name])), 1e-12)
-        # Repeated images are further from others than different ones are: the bootstrap tells of
-        # the scatter alone, not of the value.
-        spread = np.quantile(again[name], (0.025, 0.975)) / max(float(np.mean(again[name])), 1e-12)
-        ratios.append(Ratio(name, value, float(value * spread[0]), float(value * spread[1])))
-    noise = [s.parts["noise correlation"][:, 0].mean() for s in (ours, real)]
+    ours, real = Summary(made, seed).parts, Summary(held_out, seed).parts
+    draws = draws_of(len(made), len(held_out), rng)
+    seen = None if features is None else (features(made), features(held_out))
+    compared = {name: (how, ours[name], real[name]) for name, how in DISTANCES.items()}
+    if seen is not None:
+        compared[_FEATURES] = (frechet_distance, *seen)
+    ratios = [_ratio(name, *parts, draws) for name, parts in compared.items()]
+    precision, recall = (None, None) if seen is None else precision_and_recall(*seen, draws)
+    noise = [parts["noise correlation"][:, 0].mean() for parts in (ours, real)]
     return Audit(
         tuple(ratios),
-        _auc(_features(ours.parts), _features(real.parts), rng),
+        _auc(_features(ours), _features(real), rng),
         float(np.exp(noise[0] - noise[1])),
         find_copies(made, learned, held_out),
-        None if features is None else _auc(features(made), features(held_out), rng),
+        None if seen is None else _auc(*seen, rng),
+        precision,
+        recall,
+        sizes,
     )
+
+
+def _ratio(
+    name: str,
+    distance: Callable[[Float, Float], float],
+    ours: Float,
+    real: Float,
+    draws: Sequence[Draw],
+) -> Ratio:
+    def between(rows: NDArray[np.intp], others: NDArray[np.intp], of_real: bool) -> float:
+        return distance((real if of_real else ours)[rows], real[others])
+
+    ratio, found, _ = ratio_of(name, between, draws)
+    if ratio is None:  # real images are all alike: what differs at all is far from them
+        value = max(found / 1e-12, 1.0)
+        ratio = Ratio(name, value, value, value)
+    return ratio
+
+
+def _geometric_mean(ratios: Sequence[Ratio]) -> float:
+    return float(np.exp(np.mean([np.log(ratio.value) for ratio in ratios])))
 
 
 def _features(parts: Mapping[str, Float]) -> Float:

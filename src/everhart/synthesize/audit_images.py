@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from everhart.errors import UsageError
 from everhart.io import image_paths, read
 from everhart.io.atomic import atomic_path
-from everhart.micrograph import field_of
+from everhart.micrograph import Micrograph, field_of
 from everhart.synthesize.audit import Audit
 from everhart.synthesize.grey_scale import grey_range
 from everhart.synthesize.training_images import hash_of
@@ -33,11 +33,14 @@ class AuditImages:
     ----------
     made, learned, held_out
         Synthetic images; real ones that were learned from, and others.
+    held_out_micrographs
+        The last as they are in their files, to be measured.
     """
 
     made: list[Image]
     learned: list[Image]
     held_out: list[Image]
+    held_out_micrographs: list[Micrograph]
 
 
 def audit_images(
@@ -46,6 +49,7 @@ def audit_images(
     *,
     learned_sha256: Collection[str] = (),
     learned: Sequence[str] = (),
+    pixel_size_nm: float | None = None,
 ) -> AuditImages:
     """Read the real images of an audit, and put all on one scale.
 
@@ -59,6 +63,8 @@ def audit_images(
         Hashes of those that were learned from, as a model's card has them.
     learned
         Files and folders of those that were learned from, where there is no card.
+    pixel_size_nm
+        In place of what the files say.
 
     Raises
     ------
@@ -66,18 +72,25 @@ def audit_images(
         If none of the images was learned from, or sizes differ.
     """
     known = set(learned_sha256)
-    fields = {path: np.asarray(field_of(read(path))) for path in image_paths([*real, *learned])}
+    read_in = {
+        path: read(path, pixel_size_nm=pixel_size_nm) for path in image_paths([*real, *learned])
+    }
     if learned:
-        known |= {hash_of(fields[path]) for path in image_paths(list(learned))}
+        known |= {hash_of(np.asarray(field_of(read_in[p]))) for p in image_paths(list(learned))}
     shape = made[0].shape
     groups: tuple[list[NDArray[Any]], list[NDArray[Any]]] = ([], [])
-    for path, raw in fields.items():
+    others = []
+    for path, image in read_in.items():
+        raw = np.asarray(field_of(image))
         if raw.shape != shape:
             raise UsageError(
                 f"{path.name} of shape {raw.shape} was given, and the synthetic images are of "
                 f"{shape}: give real images of that size."
             )
-        groups[hash_of(raw) not in known].append(raw)
+        is_other = hash_of(raw) not in known
+        groups[is_other].append(raw)
+        if is_other:
+            others.append(image.crop_data_bar())
     if not groups[0]:
         raise UsageError(
             f"None of the {len(groups[1])} real images is one that was learned from: give those, "
@@ -86,18 +99,24 @@ def audit_images(
     grey = grey_range([image for group in groups for image in group], "linear")
     if grey is None:
         raise UsageError("The real images have one grey level: there is nothing to compare.")
-    return AuditImages(*([grey.normalise(image) for image in group] for group in (made, *groups)))
+    ours, known_ones, held_out = (
+        [grey.normalise(image) for image in group] for group in (made, *groups)
+    )
+    return AuditImages(ours, known_ones, held_out, others)
 
 
-def read_made(places: Sequence[str]) -> list[NDArray[Any]]:
-    """Read synthetic images that there are.
+def read_made(places: Sequence[str], *, pixel_size_nm: float | None = None) -> list[Micrograph]:
+    """Read synthetic images that there are, without their data bars.
 
     Raises
     ------
     UsageError
         If they are of several sizes.
     """
-    made = [np.asarray(field_of(read(path))) for path in image_paths(list(places))]
+    made = [
+        read(path, pixel_size_nm=pixel_size_nm).crop_data_bar()
+        for path in image_paths(list(places))
+    ]
     if len({image.shape for image in made}) > 1:
         raise UsageError("The synthetic images are of several sizes: give images of one size.")
     return made

@@ -56,15 +56,6 @@ class Summary:
             "patches": _projected(patches(images, seed)),
         }
 
-    def __len__(self) -> int:
-        return len(self.parts["grey levels"])
-
-    def take(self, rows: NDArray[np.intp]) -> Summary:
-        """Return the summary of some of the images."""
-        part = object.__new__(Summary)
-        part.parts = {name: values[rows] for name, values in self.parts.items()}
-        return part
-
 
 def histograms(images: Sequence[Image]) -> Float:
     """Return the quantiles of the grey levels of each image, ``(images, 256)``."""

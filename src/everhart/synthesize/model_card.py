@@ -11,8 +11,9 @@ from everhart.training.model_file import ModelCard, load_model, save_model
 __all__ = ["embed_audit"]
 
 _SAID = (
-    "date", "images", "parameters", "geometric_mean", "ratios", "ratios_count", "auc",
-    "auc_features", "noise_ratio", "copies_percent", "diversity",
+    "date", "images", "parameters", "geometric_mean", "geometric_mean_of",
+    "geometric_mean_of_pixels", "ratios", "ratios_count", "auc", "auc_features", "precision",
+    "recall", "measured", "noise_ratio", "copies_percent", "diversity",
 )  # fmt: skip
 
 
