@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from typer.testing import CliRunner
 
-from everhart import write
+from everhart import Micrograph, write
 from everhart.cli.app import app
+from everhart.errors import UsageError
 from everhart.nn.diffusion_unet import DiffusionUNet, DiffusionUNetConfig
 from everhart.report.audit import render_audit_html
 from everhart.synthesize.audit import audit
@@ -86,3 +87,50 @@ def test_the_page_shows_copies_first() -> None:
     pairs = page[page.index("Most like an image") :]
     assert pairs.index("A copy.</b> synthetic 7 and learned 2") < pairs.index("</figcaption>")
     assert "mean nothing" in page
+
+
+def _lines(seed: int, *, there: bool = True) -> Micrograph:
+    rng = np.random.default_rng(seed)
+    x = np.arange(72) - rng.uniform(0, 18)
+    away = np.abs((x + 9) % 18 - 9) - rng.normal(4.5, 0.1)
+    image = 60 + 110 / (1 + np.exp(away / 0.6)) * there + rng.normal(0, 8, (72, 72))
+    return Micrograph(image.astype(np.float32))
+
+
+def test_measured_sizes_are_in_the_page_and_in_the_card(tmp_path: Path) -> None:
+    images, made = tmp_path / "images", tmp_path / "made"
+    images.mkdir()
+    made.mkdir()
+    real = [_lines(n) for n in range(12)]
+    for n, image in enumerate(real):
+        write(image, images / f"{n:02d}.tif")
+    for n in range(6):
+        write(_lines(50 + n, there=n > 0), made / f"{n}.tif")
+    model = _model(tmp_path / "model.safetensors", [image.pixels for image in real[:4]])
+    words = ["audit", "-m", str(model), "--images", str(made), "--real", str(images)]
+    unknown = CliRunner().invoke(app, [*words, "--measure", "lines"])
+    assert isinstance(unknown.exception, UsageError)
+    assert "--pixel-size-nm" in str(unknown.exception)
+    alone = CliRunner().invoke(app, [*words, "--measure-with", "unit=px"])
+    assert isinstance(alone.exception, UsageError)
+    words += ["--measure", "lines", "--measure-with", "direction=vertical"]
+    words += ["--pixel-size-nm", "2", "--embed"]
+    words += ["-o", str(tmp_path / "audit.html"), "--json", str(tmp_path / "audit.json")]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert "5 of 6 synthetic and 8 of 8 real images" in done.output
+    page = (tmp_path / "audit.html").read_text(encoding="utf-8")
+    assert "5 of 6 synthetic and 8 of 8 real images could be measured (lines)" in page
+    assert "pitch_nm" in page
+    assert "<li>0: " in page  # the image without lines, and why
+    assert "Precision (network features)" in page
+    assert "Geometric mean of the 5 distances" in page
+    record = json.loads((tmp_path / "audit.json").read_text(encoding="utf-8"))
+    assert record["parameters"]["measured_with"]["direction"] == "vertical"
+    assert list(record["measured"]["not_measured"]) == ["0"]
+    cd = record["measured"]["sizes"]["cd_nm"]
+    assert abs(cd["real"]["mean"] - 18) < 0.5
+    card = load_model(model, KIND).header.card.model_dump()
+    assert card["audit"]["measured"] == record["measured"]
+    assert card["audit"]["recall"] == record["recall"]
+    assert card["audit"]["geometric_mean_of"][-1] == "network features"

@@ -227,21 +227,18 @@ def _words(found: Audit) -> list[tuple[str, str]]:
 
 def _size_rows(found: Audit) -> list[dict[str, str]]:
     """Return the measured quantities, each of both sets."""
+    from everhart.synthesize.sizes import mean_words
+
     return [
         {
             "title": s.name,
-            "made": _mean_words(s.made),
-            "real": _mean_words(s.real),
+            "made": f"{mean_words(s.made)} ({s.made[2]})",
+            "real": f"{mean_words(s.real)} ({s.real[2]})",
             "value": "–" if s.ratio is None else f"{s.ratio.value:.2f}",
             "interval": "" if s.ratio is None else f"{s.ratio.low:.2f} to {s.ratio.high:.2f}",
         }
         for s in (() if found.sizes is None else found.sizes.sizes)
     ]
-
-
-def _mean_words(moments: tuple[float, float, int]) -> str:
-    mean, sd, images = moments
-    return f"{mean:.4g} ± {sd:.2g} ({images})" if images else "in none"
 
 
 def _unmeasured(found: Audit) -> list[str]:

@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 
 from everhart.io import image_paths, read, write
 from everhart.io.atomic import write_text
+from everhart.micrograph import Micrograph
 from everhart.studies.study import Progress, Scale
 from everhart.studies.synthesis_data import stack_images, valid_stacks
 from everhart.studies.synthesis_runs import trained
+from everhart.studies.synthesis_sizes import FinSizes
 
 if TYPE_CHECKING:
     from everhart.synthesize.generator import Generator
+    from everhart.synthesize.sizes import SizeSet
 
 __all__ = ["FewImagesStudy", "train_few_images"]
 
@@ -47,7 +50,7 @@ class _Size:
 
 _SIZES: Final = {
     "smoke": _Size(32, (8, 16), 40, 6, 12, 10, 10),
-    "cpu": _Size(128, (32, 64, 96, 128), 4800, 64, 128, 100, 200),
+    "cpu": _Size(128, (32, 64, 96, 128), 8000, 64, 128, 100, 400),
     "gpu": _Size(256, (64, 128, 192, 256), 60_000, 256, 512, 1000, 1000),
 }
 
@@ -60,12 +63,14 @@ def _config(size: _Size, images: Path, seed: int) -> dict[str, Any]:
         "seed": seed,
         "data": {"folder": str(images), "held_out": 2},
         "curriculum": [
-            # Whole fields first, small: what two fins have in common is in no smaller part.
-            {"reduction": 4, "share": 1, "batch_size": 16},
-            {"reduction": 2, "share": 2, "batch_size": 8},
-            {"patch_px": edge // 2, "share": 1.5, "batch_size": 8},
-            {"share": 3.5, "batch_size": 4},
+            {"patch_px": edge // 2, "share": 1, "batch_size": 8},
+            {"share": 7, "batch_size": 4},
         ],
+        # The noise in which it is decided where fins are is 3 to 30 times the image: without these
+        # two, hardly any of the training is there.
+        "schedule": {"shift": edge / 32},
+        "coarse_loss": True,
+        "flips": ["horizontal"],
         "network": {
             "widths": list(size.widths),
             "stem": 2,
@@ -167,11 +172,11 @@ def _audited(
     from everhart.restore.features import pooled_features
     from everhart.synthesize.audit import audit
     from everhart.synthesize.grey_scale import grey_range
+    from everhart.synthesize.sizes import compare_sizes, measure_sizes
 
-    raw = [
-        [np.asarray(read(p).pixels) for p in image_paths([str(folder)])]
-        for folder in (learned, others, made)
-    ]
+    read_in = [[read(p) for p in image_paths([str(folder)])] for folder in (learned, others, made)]
+    raw = [[np.asarray(image.pixels) for image in images] for images in read_in]
+    pixel_size_nm = read_in[0][0].pixel_size_nm
     # One linear scale for all, whatever the generator's own is.
     scale = grey_range([*raw[0], *raw[1]], "linear")
     assert scale is not None
@@ -184,12 +189,21 @@ def _audited(
         "classical augmentation": [_augmented(known, rng) for _ in range(size.made)],
         "the 15 images again": [known[int(rng.integers(_LEARNED))] for _ in range(size.made)],
     }
+    # In smaller images the layer is no wider than the grain.
+    is_seen = size.size_px >= 128
+
+    def measured(images: Sequence[Float32]) -> SizeSet:
+        return measure_sizes([Micrograph(i, pixel_size_nm) for i in images], FinSizes(known))
+
+    real_sizes = measured(held_out) if is_seen else None
     rows = []
     for name, images in sets.items():
-        found = audit(images, known, held_out, seed=seed, features=pooled_features)
+        sizes = None
+        if real_sizes is not None:
+            sizes = compare_sizes("fins", measured(images), real_sizes, seed)
+        found = audit(images, known, held_out, seed=seed, features=pooled_features, sizes=sizes)
         row = {"set": name, "seed": seed, **found.to_dict()}
-        # In smaller images the layer is no wider than the grain.
-        valid = valid_stacks(images, known) if size.size_px >= 128 else []
+        valid = valid_stacks(images, known) if is_seen else []
         row["valid_percent"] = 100 * float(np.mean(valid)) if valid else None
         if name == "diffusion":
             row |= said
@@ -213,17 +227,52 @@ def _augmented(images: Sequence[Float32], rng: np.random.Generator) -> Float32:
 
 def _audit_table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
     distances = list(rows[0]["ratios"])
-    head = ["", "seed", "geometric mean", *distances, "AUC", "AUC by shapes", "noise",
-            "valid %", "copies %", "diversity"]  # fmt: skip
+    head = ["", "seed", "geometric mean", *distances, "AUC", "AUC by shapes", "precision",
+            "recall", "noise", "valid %", "copies %", "diversity"]  # fmt: skip
     lines = [f"# {title}", "", f"| {' | '.join(head)} |", "| --- |" + " ---: |" * (len(head) - 1)]
     for row in rows:
         ratios = [f"{v:.2f} ({low:.2f}-{high:.2f})" for v, low, high in row["ratios"].values()]
         cells = [row["set"], str(row["seed"]), f"{row['geometric_mean']:.2f}", *ratios,
-                 f"{row['auc']:.2f}", f"{row['auc_features']:.2f}", f"{row['noise_ratio']:.3f}",
+                 f"{row['auc']:.2f}", f"{row['auc_features']:.2f}", _share(row["precision"]),
+                 _share(row["recall"]), f"{row['noise_ratio']:.3f}",
                  _percent(row["valid_percent"]), f"{row['copies_percent']:.1f}",
                  f"{row['diversity']:.2f}"]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", *_sizes_table(rows)])
+
+
+def _sizes_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the measured sizes: mean and standard deviation, and the ratio of the distances."""
+    rows = [row for row in rows if row["measured"] is not None]
+    if not rows:
+        return []
+    names = list(rows[0]["measured"]["sizes"])
+    lines = [
+        f"| measured sizes | seed | images | {' | '.join(names)} |",
+        "| --- |" + " ---: |" * (len(names) + 2),
+        _sizes_line("real", rows[0], "real", names),
+    ]
+    lines += [_sizes_line(row["set"], row, "made", names) for row in rows]
+    return [*lines, ""]
+
+
+def _sizes_line(title: str, row: Mapping[str, Any], which: str, names: Sequence[str]) -> str:
+    done, of = row["measured"]["measured_images"][which]
+    cells = [title, str(row["seed"]), f"{done} of {of}"]
+    for name in names:
+        size = row["measured"]["sizes"].get(name)
+        if size is None or size[which]["mean"] is None:
+            cells.append("-")
+            continue
+        words = f"{size[which]['mean']:.2f} +- {size[which]['sd']:.2f}"
+        if which == "made" and size["ratio"] is not None:
+            words += ": {:.2f} ({:.2f}-{:.2f})".format(*size["ratio"])
+        cells.append(words)
+    return f"| {' | '.join(cells)} |"
+
+
+def _share(share: Mapping[str, float]) -> str:
+    return f"{share['value']:.2f} (real {share['real']:.2f})"
 
 
 def _percent(value: float | None) -> str:

@@ -19,8 +19,11 @@ from everhart.simulate.scene import Scene
 __all__ = [
     "Specimen",
     "labelled_stacks",
+    "smoothed",
     "specimen",
     "stack_images",
+    "stack_layer",
+    "stack_levels",
     "stack_scene",
     "valid_stacks",
 ]
@@ -210,25 +213,46 @@ def valid_stacks(images: Sequence[NDArray[Any]], like: Sequence[NDArray[Any]]) -
     like
         Real ones, by which dark is told from bright.
     """
-    dark, bright = np.percentile(np.stack([_smooth(i) for i in like]), (1, 20))
+    levels = stack_levels(like)
+    return [stack_layer(smoothed(image), levels) is not None for image in images]
+
+
+def stack_levels(like: Sequence[NDArray[Any]]) -> list[float]:
+    """Return grey levels that may tell the dark layer from the rest, by real images."""
+    dark, bright = np.percentile(np.stack([smoothed(i) for i in like]), (1, 20))
     # The layer is hardly wider than the grain: at one threshold or other it is whole and alone.
-    levels = [float(dark + share * (bright - dark)) for share in np.linspace(0.45, 0.85, 12)]
-    return [any(_is_stack(_smooth(image) < level) for level in levels) for image in images]
+    return [float(dark + share * (bright - dark)) for share in np.linspace(0.45, 0.85, 12)]
 
 
-def _smooth(image: NDArray[Any]) -> Image:
+def smoothed(image: NDArray[Any]) -> Image:
+    """Return an image with less grain."""
     return np.asarray(cv2.GaussianBlur(np.asarray(image, np.float32), (0, 0), 1.0), np.float32)
 
 
-def _is_stack(dark: NDArray[np.bool_]) -> bool:
+def stack_layer(smooth: Image, levels: Sequence[float]) -> NDArray[np.bool_] | None:
+    """Return where the dark layer is, None where the image cannot be a gate stack.
+
+    Parameters
+    ----------
+    smooth
+        Of :func:`smoothed`.
+    levels
+        Of :func:`stack_levels`; the first that shows a layer is taken.
+    """
+    return next(
+        (found for found in (_layer(smooth < v) for v in levels) if found is not None), None
+    )
+
+
+def _layer(dark: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
     _, labels, stats, _ = cv2.connectedComponentsWithStats(dark.astype(np.uint8), connectivity=8)
     areas = stats[1:, cv2.CC_STAT_AREA]
     if not len(areas) or np.sum(areas >= _SPECK * areas.max()) > 1:
-        return False
-    layer = labels == 1 + int(np.argmax(areas))
+        return None
+    layer = np.asarray(labels == 1 + int(np.argmax(areas)))
     if not layer.any(axis=0).all():
-        return False
+        return None
     top = np.argmax(layer, axis=0)
     high = top < (top.min() + top.max()) / 2
     fins = int(np.sum(high[1:] & ~high[:-1]))
-    return fins == 2 and not (high[0] or high[-1])
+    return layer if fins == 2 and not (high[0] or high[-1]) else None

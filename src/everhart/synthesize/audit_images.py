@@ -80,14 +80,18 @@ def audit_images(
     shape = made[0].shape
     groups: tuple[list[NDArray[Any]], list[NDArray[Any]]] = ([], [])
     others = []
+    seen: set[str] = set()
     for path, image in read_in.items():
         raw = np.asarray(field_of(image))
+        if (its_hash := hash_of(raw)) in seen:
+            continue  # the same image in another folder: a copy would be as near as can be
+        seen.add(its_hash)
         if raw.shape != shape:
             raise UsageError(
                 f"{path.name} of shape {raw.shape} was given, and the synthetic images are of "
                 f"{shape}: give real images of that size."
             )
-        is_other = hash_of(raw) not in known
+        is_other = its_hash not in known
         groups[is_other].append(raw)
         if is_other:
             others.append(image.crop_data_bar())

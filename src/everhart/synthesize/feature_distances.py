@@ -76,14 +76,18 @@ def frechet_distance(features: Float, reference: Float) -> float:
     middle = reference.mean(axis=0)
     centred = reference - middle
     count = min(_COMPONENTS, max(len(reference) // _IMAGES_A_COMPONENT, 1))
-    # There are fewer images than features: the products of images are the smaller matrix.
-    power, ways = np.linalg.eigh(centred @ centred.T)
-    there = power[-count:] > 1e-9 * max(float(power.sum()), 1e-300)
+    # Of the products of images and those of features, the smaller matrix has the same components.
+    is_wide = centred.shape[0] <= centred.shape[1]
+    power, ways = np.linalg.eigh(centred @ centred.T if is_wide else centred.T @ centred)
+    power, ways = power[-count:], ways[:, -count:]
+    least = max(1e-9 * float(np.sum(centred**2)), 1e-24 * float(np.sum(reference**2)))
+    there = power > least
     if not there.any():  # images all alike, which have no components
         return float(np.linalg.norm(features.mean(axis=0) - middle))
-    power, ways = power[-count:][there], ways[:, -count:][:, there]
-    spread = power / max(len(reference) - 1, 1)
-    seen = (features - middle) @ (centred.T @ (ways / np.sqrt(power))) / np.sqrt(spread)
+    power, ways = power[there], ways[:, there]
+    if is_wide:
+        ways = centred.T @ (ways / np.sqrt(power))
+    seen = (features - middle) @ ways / np.sqrt(power / max(len(reference) - 1, 1))
     # The reference has mean 0 and covariance 1 there, for which the formula is a short one.
     covariance = np.atleast_2d(np.cov(seen, rowvar=False))
     sigma = np.sqrt(np.maximum(np.linalg.eigvalsh(covariance), 0))

@@ -22,6 +22,7 @@ __all__ = [
     "SizeReport",
     "SizeSet",
     "compare_sizes",
+    "mean_words",
     "measure_sizes",
     "sizes_of",
 ]
@@ -152,8 +153,8 @@ class SizeReport:
             said = "       -" if s.ratio is None else f"{s.ratio.value:8.2f}"
             band = "" if s.ratio is None else f" ({s.ratio.low:.2f} to {s.ratio.high:.2f})"
             lines.append(
-                f"{s.name:{wide}} {said}{band}; {s.made[0]:.4g} +- {s.made[1]:.2g}, "
-                f"real {s.real[0]:.4g} +- {s.real[1]:.2g}"
+                f"{s.name:{wide}} {said}{band}; {mean_words(s.made, '+-')}, "
+                f"real {mean_words(s.real, '+-')}"
             )
         return "\n".join(lines)
 
@@ -288,6 +289,22 @@ def _moments(values: list[Float]) -> tuple[float, float, int]:
         return float("nan"), float("nan"), 0
     every = np.concatenate(values)
     return float(every.mean()), float(every.std()), len(values)
+
+
+def mean_words(moments: tuple[float, float, int], sign: str = "±") -> str:
+    """Return mean and standard deviation in words, with the digits that the latter allows.
+
+    Examples
+    --------
+    >>> mean_words((17.9412, 0.8531, 128))
+    '17.94 ± 0.85'
+    """
+    mean, sd, images = moments
+    if not images:
+        return "none"
+    digits = 1 - int(np.floor(np.log10(sd))) if sd > 1e-9 else 4
+    digits = min(max(digits, 0), 6)
+    return f"{mean:.{digits}f} {sign} {sd:.{digits}f}"
 
 
 def _number(value: float) -> float | None:
