@@ -9,10 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from torch.utils.data import default_collate
 from typer.testing import CliRunner
 
 from everhart import Micrograph, UsageError, read, write
 from everhart.cli.app import app
+from everhart.nn.diffusion_unet import DiffusionUNet, DiffusionUNetConfig
+from everhart.synthesize.augment import OPERATIONS, AugmentConfig
+from everhart.synthesize.config import DiffusionConfig
 from everhart.synthesize.generator import Generator
 from everhart.synthesize.patches import (
     StageConfig,
@@ -21,8 +25,10 @@ from everhart.synthesize.patches import (
     reduce_image,
     stage_at,
 )
+from everhart.synthesize.task import DiffusionTask, PatchBatch
 from everhart.synthesize.train import train
-from everhart.synthesize.training_images import ImagesConfig, load_images
+from everhart.synthesize.training_images import ImagesConfig, TrainingImage, load_images
+from everhart.training.config import load_config
 
 
 def _stripes(rng: np.random.Generator, level: float) -> np.ndarray:
@@ -206,6 +212,46 @@ def test_masks_are_classes_of_their_values(folder: Path, tmp_path: Path) -> None
     assert np.array_equal(patch.mask[0], (columns > 16).astype(int))
 
 
+def test_an_image_is_flipped_before_a_patch_is_cut_out_and_augmented() -> None:
+    # Every column has a grey level of its own, and one change at most is made to it.
+    ramp = np.tile(np.linspace(-1, 1, 16, dtype=np.float32), (8, 1))
+    image = TrainingImage("ramp", ramp, "", mask=(ramp > 0).astype(np.int64))
+    stage = StageConfig(patch_px=8)
+    only = AugmentConfig(operations=("flip_x",), unchanged=0.5)
+    told = list(OPERATIONS).index("flip_x")
+    seen = set()
+    for seed in range(24):
+        rng = np.random.default_rng(seed)
+        patch = draw_patch([image], stage, rng, only, ("horizontal",))
+        assert patch.mask is not None
+        assert np.array_equal(patch.mask, patch.pixels > 0)
+        # Columns of this patch in the whole image, as the model is told of it, mirrored or not.
+        mirrored = np.allclose(patch.pixels, -patch.position[1] * 16 / 15, atol=1e-5)
+        assert mirrored or np.allclose(patch.pixels, patch.position[1] * 16 / 15, atol=1e-5)
+        seen.add((mirrored, bool(patch.told[told])))
+    assert seen == {(a, b) for a in (False, True) for b in (False, True)}
+
+
+def test_the_coarse_loss_adds_the_error_of_reduced_images(folder: Path) -> None:
+    config = load_config(DiffusionConfig, _config(folder))
+    flat, fine = np.ones((64, 64), np.float32), np.ones((64, 64), np.float32)
+    fine[::2] = -1  # nothing is left of it in halves
+    for pixels, expected in ((flat, 3.0), (fine, 1.0)):
+        sample = PatchBatch(
+            pixels[None], np.zeros((3, 64, 64), np.float32), np.zeros((0, 64, 64), np.float32),
+            np.int64(0), np.zeros((1, 64, 64), np.float32), np.int64(config.schedule.steps - 1),
+            np.zeros(0, np.float32),
+        )  # fmt: skip
+        batch = PatchBatch(*default_collate([sample]))
+        losses = []
+        for coarse in (False, True):
+            network = DiffusionUNet(DiffusionUNetConfig(widths=(8,), position=True))
+            task = DiffusionTask(network, config.model_copy(update={"coarse_loss": coarse}))
+            losses.append(task.losses(batch)[0].item())
+        # An untrained network says zero, and v of an image without noise is minus the image.
+        assert losses[1] / losses[0] == pytest.approx(expected, rel=1e-3)
+
+
 def test_the_curriculum_goes_by_its_shares() -> None:
     stages = [StageConfig(patch_px=8), StageConfig(patch_px=16, share=3)]
     assert [stage_at(stages, s).patch_px for s in (0, 0.24, 0.25, 0.9, 1)] == [8, 8, 16, 16, 16]
@@ -221,9 +267,6 @@ def test_positions_of_patches_are_those_in_the_whole() -> None:
 
 
 def test_the_example_is_a_config() -> None:
-    from everhart.synthesize.config import DiffusionConfig
-    from everhart.training.config import load_config
-
     example = Path(__file__).parents[2] / "examples" / "generator.yaml"
     config = load_config(DiffusionConfig, example)
     assert [stage.patch_px for stage in config.curriculum] == [32, 64, None]

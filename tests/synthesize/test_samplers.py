@@ -195,6 +195,16 @@ def test_prediction_and_target_undo_each_other() -> None:
         torch.testing.assert_close(said, noise, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["cosine", "linear"])
+def test_a_shifted_schedule_has_so_much_more_noise(name: Any) -> None:
+    plain, shifted = NoiseSchedule(name, 100), NoiseSchedule(name, 100, shift=3.0)
+    for t in (0, 20, 50, 98):
+        (a, s), (a_there, s_there) = plain.level(t), shifted.level(t)
+        assert s_there / a_there == pytest.approx(3 * s / a)
+        assert a_there**2 + s_there**2 == pytest.approx(1)
+    np.testing.assert_allclose(np.cumprod(1 - shifted.betas), shifted.alpha_bar)
+
+
 def test_wrong_calls_are_refused() -> None:
     schedule = NoiseSchedule()
     noise, _ = draws(1)
@@ -204,5 +214,7 @@ def test_wrong_calls_are_refused() -> None:
         sample(_network, noise, schedule, sampler="ddpn")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="cosine"):
         NoiseSchedule("cosin")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="above 0"):
+        NoiseSchedule(shift=0)
     with pytest.raises(UsageError, match="at least 1"):
         repaint_path(3, 0, 1)

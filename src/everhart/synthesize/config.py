@@ -51,6 +51,13 @@ class ScheduleConfig(BaseModel):
     name: ScheduleName = Field("cosine", description="how the noise grows")
     steps: int = Field(1000, ge=2, description="steps from image to noise")
     prediction: Prediction = Field("v", description="what the network says: noise or v")
+    shift: float = Field(
+        1.0,
+        gt=0,
+        le=16,
+        description="noise over image is so many times that of the plain schedule: above 1 more of "
+        "the training goes to large shapes, as images of 128 pixels and more need it",
+    )
 
 
 class DiffusionConfig(BaseModel):
@@ -84,6 +91,11 @@ class DiffusionConfig(BaseModel):
     network: NetworkConfig = Field(default_factory=NetworkConfig)
     flips: tuple[Literal["horizontal", "vertical"], ...] = Field(
         (), description="flips that leave the images what they are: samples will be flipped, too"
+    )
+    coarse_loss: bool = Field(
+        False,
+        description="beside the error of pixels count that of images reduced by 2, 4, ... to 32 "
+        "pixels, by so much more: what two ends of an image have in common is learned sooner",
     )
     augmentation: AugmentConfig | None = Field(
         None, description="changes that the model is told of, and that samples do not show"

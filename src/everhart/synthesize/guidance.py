@@ -149,7 +149,8 @@ class Guide:
                     "A classifier was given that was trained for another generator (it sees other "
                     "grey levels): train one with generator = this generator's model file."
                 )
-        schedules = [{k: v for k, v in s["schedule"].items() if k != "prediction"}
+        # Models of before had no shift.
+        schedules = [{"shift": 1.0} | {k: v for k, v in s["schedule"].items() if k != "prediction"}
                      for s in (own, generator)]  # fmt: skip
         if schedules[0] != schedules[1]:
             raise UsageError(

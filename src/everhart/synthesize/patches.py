@@ -136,13 +136,24 @@ def draw_patch(
     stage: StageConfig,
     rng: np.random.Generator,
     augmentation: AugmentConfig | None = None,
+    flips: Sequence[str] = (),
 ) -> Patch:
-    """Draw a patch of a stage from one of the images, augmented before it is cut out."""
+    """Draw a patch of a stage from one of the images, flipped and augmented before it is cut out.
+
+    Flips come first: what is told of the augmentation, and where the patch lies, is of the image
+    that it is cut from.
+    """
     image = images[int(rng.integers(len(images)))]
+    pixels, mask = image.pixels, image.mask
+    for way in flips:
+        if rng.random() < 0.5:
+            axis = 1 if way == "horizontal" else 0
+            pixels = np.ascontiguousarray(np.flip(pixels, axis))
+            mask = None if mask is None else np.ascontiguousarray(np.flip(mask, axis))
     by = stage.reduction
-    pixels = reduce_image(image.pixels, by) if by > 1 else image.pixels
+    if by > 1:
+        pixels = reduce_image(pixels, by)
     whole = (pixels.shape[0], pixels.shape[1])
-    mask = image.mask
     if mask is not None and by > 1:
         # The middle pixel of each block: classes cannot be averaged.
         mask = mask[by // 2 :: by, by // 2 :: by][: whole[0], : whole[1]]

@@ -33,6 +33,9 @@ class NoiseSchedule:
         Number of steps T; t runs from 0 (nearly no noise) to T - 1 (nothing else).
     prediction
         What the network says: ``"noise"`` [1]_, or ``"v"``, :math:`a_t\epsilon - s_t x_0` [3]_.
+    shift
+        Noise over image, :math:`s_t / a_t`, is so many times that of the plain schedule [4]_: the
+        more pixels a shape has, the more noise it takes to hide it.
 
     References
     ----------
@@ -41,6 +44,8 @@ class NoiseSchedule:
        2021, equation 17.
     .. [3] T. Salimans, J. Ho, "Progressive distillation for fast sampling of diffusion
        models", ICLR 2022, section 4.
+    .. [4] E. Hoogeboom, J. Heek, T. Salimans, "Simple diffusion: end-to-end diffusion for high
+       resolution images", ICML 2023: shifted noise schedules.
 
     Examples
     --------
@@ -50,15 +55,22 @@ class NoiseSchedule:
     """
 
     def __init__(
-        self, name: ScheduleName = "cosine", steps: int = 1000, prediction: Prediction = "v"
+        self,
+        name: ScheduleName = "cosine",
+        steps: int = 1000,
+        prediction: Prediction = "v",
+        shift: float = 1.0,
     ) -> None:
         if steps < 2:
             raise UsageError(f"A schedule of {steps} steps was given: it has at least 2.")
         if prediction not in ("noise", "v"):
             raise unknown_name("prediction", str(prediction), ("noise", "v"))
-        self.name, self.steps, self.prediction = name, steps, prediction
-        self.betas = _betas(name, steps)
-        self.alpha_bar = np.cumprod(1 - self.betas)
+        if not shift > 0:
+            raise UsageError(f"A schedule with shift = {shift:g} was given: it is above 0.")
+        self.name, self.steps, self.prediction, self.shift = name, steps, prediction, shift
+        plain = np.cumprod(1 - _betas(name, steps), dtype=np.float64)
+        self.alpha_bar = plain / (plain + shift**2 * (1 - plain))
+        self.betas = 1 - self.alpha_bar / np.concatenate([[1.0], self.alpha_bar[:-1]])
 
     def level(self, t: int) -> tuple[float, float]:
         """Return a and s at one step; (1, 0), an image without noise, at step -1."""

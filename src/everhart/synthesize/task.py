@@ -22,6 +22,9 @@ from everhart.training.samples import SampleFunction
 
 __all__ = ["DiffusionTask", "HeldOutPatches", "PatchBatch", "PatchSamples", "told_of"]
 
+_COARSEST_PX = 32
+"""Edge of the smallest image whose error counts: smaller ones show no shapes."""
+
 
 class PatchBatch(NamedTuple):
     """A sample, or a batch of them.
@@ -69,20 +72,15 @@ class PatchSamples:
         stage = stage_at(stages, step / settings.steps)
 
         def draw(rng: np.random.Generator) -> PatchBatch:
-            patch = draw_patch(self.images, stage, rng, self.config.augmentation)
-            pixels, mask = patch.pixels, patch.mask
-            for way in self.config.flips:
-                if rng.random() < 0.5:
-                    axis = -1 if way == "horizontal" else -2
-                    pixels = np.flip(pixels, axis)
-                    mask = None if mask is None else np.flip(mask, axis)
+            patch = draw_patch(self.images, stage, rng, self.config.augmentation, self.config.flips)
             label = patch.label if rng.random() >= self.config.label_dropout else self.classes
-            planes = _planes(mask, self.mask_classes, pixels.shape)
+            planes = _planes(patch.mask, self.mask_classes, patch.pixels.shape)
             if rng.random() < self.config.mask_dropout:
                 planes = np.zeros_like(planes)
             return _with_noise(
-                rng, self.config.schedule.steps, pixels, patch.position, planes, label, patch.told
-            )
+                rng, self.config.schedule.steps, patch.pixels, patch.position, planes, label,
+                patch.told,
+            )  # fmt: skip
 
         return draw, stage.batch_size or settings.batch_size
 
@@ -168,21 +166,36 @@ class DiffusionTask(TrainingTask):
     def __init__(self, network: DiffusionUNet, config: DiffusionConfig) -> None:
         super().__init__(network, config.optimiser)
         self.schedule = NoiseSchedule(**config.schedule.model_dump())
+        self.coarse_loss = config.coarse_loss
 
     def losses(self, batch: PatchBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Mean squared error of what is said of the noise."""
-        return self._error(batch).mean(), {}
+        """Mean squared error of what is said of the noise, and of its means over blocks [1]_.
+
+        References
+        ----------
+        .. [1] E. Hoogeboom, J. Heek, T. Salimans, "Simple diffusion", ICML 2023: the loss at
+           several scales.
+        """
+        off = self._off(batch)
+        loss = off.square().mean()
+        factor = 2
+        while self.coarse_loss and min(off.shape[-2:]) // factor >= _COARSEST_PX:
+            off = F.avg_pool2d(off, 2)
+            loss = loss + factor * off.square().mean()
+            factor *= 2
+        return loss, {}
 
     @torch.no_grad()
     def validation_metrics(self, batch: PatchBatch) -> Mapping[str, Tensor]:
         """Return the same on images that are not learned from."""
-        return {"validation_loss": self._error(batch).mean()}
+        return {"validation_loss": self._off(batch).square().mean()}
 
-    def _error(self, batch: PatchBatch) -> Tensor:
+    def _off(self, batch: PatchBatch) -> Tensor:
         batch = PatchBatch(*batch)  # a list, where Lightning moved it
         pixels, noise, t = (torch.as_tensor(part) for part in (batch.pixels, batch.noise, batch.t))
         assert isinstance(self.network, DiffusionUNet)
         noisy = self.schedule.add_noise(pixels, noise, t)
         said = self.network(noisy, t, told_of(batch, self.network.config))
         target = self.schedule.target(pixels, noise, t)
-        return F.mse_loss(said.float(), target, reduction="none").mean(dim=(1, 2, 3))
+        off: Tensor = said.float() - target
+        return off
