@@ -31,7 +31,8 @@ class _Size:
     """How large everything is at a scale.
 
     `labels` are numbers of labelled images, None for all; `scale` enlarges the real images; the
-    start `small` has `small_widths` and the others `widths`.
+    start `small` has `small_widths` and the others `widths`. A step of `pix2pix`, with its
+    discriminator, takes four times the work of one of `poisson`.
     """
 
     sets: tuple[str, ...]
@@ -41,7 +42,8 @@ class _Size:
     widths: tuple[int, ...]
     small_widths: tuple[int, ...]
     steps: int
-    pretraining_steps: int
+    poisson_steps: int
+    pix2pix_steps: int
     batch: int
     crop_px: int
     image_px: int
@@ -55,16 +57,16 @@ _STARTS: Final = ("random", "denoiser", "poisson", "pix2pix", "small")
 
 _SIZES: Final = {
     "smoke": _Size(
-        ("stack",), 1, (1,), ("random", "poisson", "small"), (8, 16), (8,), 8, 4, 2, 32, 64, 4,
-        1.0, 4,
+        ("stack",), 1, (1,), ("random", "poisson", "small"), (8, 16), (8,), 8, 4, 4, 2, 32, 64,
+        4, 1.0, 4,
     ),
     "cpu": _Size(
-        ("alpt", "particles"), 3, (1, 3), _STARTS, (32, 64, 128, 256), (16, 32, 64, 128), 240,
-        150, 4, 96, 256, 12, 1.0, 24,
+        ("alpt", "particles"), 3, (1, 3), _STARTS, (32, 64, 128, 256), (16, 32, 64, 128), 400,
+        600, 200, 4, 96, 256, 12, 1.0, 40,
     ),
     "gpu": _Size(
         ("alpt", "isbi", "emps", "vnc", "stack", "particles"), 3, (1, 3, 10, None), _STARTS,
-        (32, 64, 128, 256), (16, 32, 64, 128), 4000, 20_000, 16, 128, 512, 40, 1.0, 100,
+        (32, 64, 128, 256), (16, 32, 64, 128), 4000, 20_000, 20_000, 16, 128, 512, 40, 1.0, 100,
     ),
 }  # fmt: skip
 
@@ -234,7 +236,7 @@ def _config(
         "validation_samples": 4 * size.batch,
         "crop_px": size.crop_px,
         "network": {"widths": list(size.widths)},
-        "augmentation": {"turns": known.turns, "zoom": [0.8, 1.25]},
+        "augmentation": {"turns": known.turns, **known.augmentation},
         "optimiser": _optimiser(size, size.steps),
     }
 
@@ -257,14 +259,15 @@ def _start(
     if start == "denoiser":
         return "sem-general"
     data = {name: known.data[name] for name in ("folder", "images")}
+    adversarial = start == "pix2pix"
     config = {
-        "task": "pix2pix" if start == "pix2pix" else "poisson-denoise",
+        "task": "pix2pix" if adversarial else "poisson-denoise",
         "seed": seed,
         "data": data,
         "train": {"blocks": [[place, place] for place in split.learned]},
         "crop_px": size.crop_px,
         "network": {"widths": list(size.widths)},
-        "optimiser": _optimiser(size, size.pretraining_steps),
+        "optimiser": _optimiser(size, size.pix2pix_steps if adversarial else size.poisson_steps),
     }
     return str(_trained(config, results / "models", "pretrain"))
 

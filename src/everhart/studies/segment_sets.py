@@ -6,7 +6,7 @@ import csv
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -42,7 +42,7 @@ class Split:
         Fields that judge.
     shown
         Those of `learned` that show every class, and of these the third with the most of the
-        rarest one: of these some are labelled, as a person would choose them.
+        rarest one, most first: of these some are labelled, as a person would choose them.
     """
 
     learned: tuple[int, ...]
@@ -50,11 +50,14 @@ class Split:
     shown: tuple[int, ...]
 
     def labelled(self, count: int | None) -> tuple[int, ...]:
-        """Return the fields whose labels are given, evenly over those that show classes best."""
+        """Return the fields whose labels are given: the one that shows classes best, and others.
+
+        The others are evenly over the rest of those that show classes well.
+        """
         if count is None or count >= len(self.learned):
             return self.learned
         chosen = self.shown if len(self.shown) >= count else self.learned
-        at = (np.arange(count) + 0.5) * len(chosen) / count
+        at = np.arange(count) * len(chosen) / count
         return tuple(chosen[int(place)] for place in at)
 
 
@@ -80,6 +83,8 @@ class LabelledSet:
         Whether quarter turns leave the specimen what it is.
     normalisation
         ``"set"`` where a grey level means the same in all images, as a training's config has it.
+    augmentation
+        How crops are changed beside flips and turns, as a training's config has it.
     """
 
     name: str
@@ -90,6 +95,7 @@ class LabelledSet:
     rare: str
     turns: bool = True
     normalisation: str = "image"
+    augmentation: Mapping[str, Any] = field(default_factory=lambda: {"zoom": [0.8, 1.25]})
 
     @property
     def simulated(self) -> bool:
@@ -114,7 +120,7 @@ class LabelledSet:
         every = [n for n in learned if (counts[n] > 0).all()]
         rare = list(self.classes).index(self.rare)
         richest = sorted(every, key=lambda n: -int(counts[n][rare]))
-        shown = sorted(richest[: max(_FEWEST_SHOWN, len(every) // 3)])
+        shown = richest[: max(_FEWEST_SHOWN, len(every) // 3)]
         return Split(learned, tested, tuple(shown))
 
     def nearest(self, labelled: Sequence[int], field: int) -> int:
@@ -145,6 +151,9 @@ _REAL: Final[Mapping[str, Mapping[str, Any]]] = {
         "labels": "alpt-labels/*.png",
         # How much alumina is in an image goes from 4 to 40 %, and would set its scale.
         "normalisation": "set",
+        # Grains of one image are several times larger than those of another, and grey levels, which
+        # mean the same in all of them, stay what they are.
+        "augmentation": {"zoom": [0.6, 3.0], "count": 0},
     },
     "isbi": {
         "classes": {"membrane": 0, "cell": 255},
@@ -230,7 +239,7 @@ def _real(name: str, known: Mapping[str, Any]) -> LabelledSet | None:
         places,
         known["gap"],
         known["rare"],
-        normalisation=known.get("normalisation", "image"),
+        **{key: known[key] for key in ("normalisation", "augmentation") if key in known},
     )
 
 
