@@ -15,7 +15,7 @@ from everhart.io import image_paths, read, write
 from everhart.io.atomic import write_text
 from everhart.micrograph import Micrograph
 from everhart.studies.study import Progress, Scale
-from everhart.studies.synthesis_data import stack_images, valid_stacks
+from everhart.studies.synthesis_data import fitted_stacks, stack_images, valid_stacks
 from everhart.studies.synthesis_runs import trained
 from everhart.studies.synthesis_sizes import FinSizes
 
@@ -182,10 +182,12 @@ def _audited(
     assert scale is not None
     known, real, drawn = ([scale.normalise(image) for image in images] for images in raw)
     held_out, fresh = real[: size.held_out], real[size.held_out :]
+    fitted = fitted_stacks(size.made, size.size_px, _SEED + seed, _LEARNED)
     rng = np.random.default_rng(seed)
     sets = {
         "diffusion": drawn,
         "other real images": fresh,
+        "the process, fitted to the 15": [scale.normalise(image) for image in fitted],
         "classical augmentation": [_augmented(known, rng) for _ in range(size.made)],
         "the 15 images again": [known[int(rng.integers(_LEARNED))] for _ in range(size.made)],
     }

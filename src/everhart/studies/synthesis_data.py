@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +18,7 @@ from everhart.simulate.scene import Scene
 
 __all__ = [
     "Specimen",
+    "fitted_stacks",
     "labelled_stacks",
     "smoothed",
     "specimen",
@@ -152,12 +153,58 @@ def stack_scene(
 ) -> tuple[Scene, np.random.Generator]:
     """Return the scene of an image of :func:`stack_images`, and the generator that exposes it."""
     rng = np.random.default_rng([seed, number])
+    off = _deviations(rng)
+    nominal = _OTHER_PROCESS if other else _NOMINAL_NM
+    return _scene(off, size_px, rng, nominal=nominal, fins=fins, texture=texture), rng
+
+
+def fitted_stacks(count: int, size_px: int, seed: int, learned: int) -> list[NDArray[np.uint16]]:
+    """Return images by whoever has the whole process right but for what few images say of it.
+
+    No generator can know more than this: the simulator itself, with the mean and the standard
+    deviation of each dimension as the true dimensions of the first images have them.
+
+    Parameters
+    ----------
+    count
+        Number of images.
+    size_px, seed
+        As for :func:`stack_images`.
+    learned
+        Number of images whose dimensions are known.
+    """
+    known = np.stack([_deviations(np.random.default_rng([seed, n])) for n in range(learned)])
+    mean, scatter = known.mean(axis=0), known.std(axis=0, ddof=1)
+    camera, images = Camera(), []
+    for number in range(count):
+        rng = np.random.default_rng([seed, number, learned])
+        off = mean + scatter * rng.standard_normal(len(mean))
+        image = camera.expose(_scene(off, size_px, rng), rng, 1)
+        assert isinstance(image, Micrograph)
+        images.append(np.asarray(image.pixels, np.uint16))
+    return images
+
+
+def _deviations(rng: np.random.Generator) -> NDArray[np.float64]:
+    """Draw how far each dimension is from nominal, in standard deviations of the process."""
+    return np.array([np.clip(rng.standard_normal(), -2, 2) for _ in _NOMINAL_NM])
+
+
+def _scene(
+    off: NDArray[np.float64],
+    size_px: int,
+    rng: np.random.Generator,
+    *,
+    nominal: Mapping[str, float] = _NOMINAL_NM,
+    fins: int = 2,
+    texture: float = 0.02,
+) -> Scene:
     sizes: dict[str, Any] = {
-        name: float(nm * np.exp(_SCATTER * np.clip(rng.standard_normal(), -2, 2)))
-        for name, nm in (_OTHER_PROCESS if other else _NOMINAL_NM).items()
+        name: float(nm * np.exp(_SCATTER * by))
+        for (name, nm), by in zip(nominal.items(), off, strict=True)
     }
     shape = (size_px, size_px)
-    return simulate("stack", shape=shape, rng=rng, fins=fins, texture=texture, **sizes), rng
+    return simulate("stack", shape=shape, rng=rng, fins=fins, texture=texture, **sizes)
 
 
 @dataclass(frozen=True, eq=False)
