@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import pytest
 
 from everhart.restore.features import pooled_features
 from everhart.synthesize.audit import audit
@@ -36,6 +37,14 @@ def test_shapes_tell_what_is_not_real() -> None:
     assert same.auc_features < 0.7
     assert other.auc_features > 0.9
     assert "by shapes" in other.summary()
+    # The same by the distance of the sets, which is part of the geometric mean.
+    assert same.ratios[-1].name == other.ratios[-1].name == "network features"
+    assert same.ratios[-1].low < 1.1
+    assert other.ratios[-1].low > 1.25
+    assert same.precision is not None
+    assert same.recall is not None
+    assert same.precision.value == pytest.approx(same.precision.real, abs=0.12)
+    assert same.recall.value == pytest.approx(same.recall.real, abs=0.12)
     assert other.to_dict()["auc_features"] == other.auc_features
     assert audit(more, learned, real).auc_features is None
 

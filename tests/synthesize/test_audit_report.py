@@ -28,13 +28,13 @@ def _bars(seed: int) -> np.ndarray:
     )
 
 
-def _model(path: Path, learned: list[np.ndarray]) -> Path:
+def _model(path: Path, learned: list[np.ndarray], edge_px: int = 32) -> Path:
     torch.manual_seed(0)
     network = DiffusionUNet(DiffusionUNetConfig(widths=(8,), attention=(False,)))
     said = {
         "kind": "grey range", "middle": 110.0, "half": 60.0, "dtype": "float32",
         "schedule": {"name": "cosine", "steps": 1000, "prediction": "v"},
-        "classes": [], "mask_values": [], "pixel_size_nm": None, "shape": [32, 32],
+        "classes": [], "mask_values": [], "pixel_size_nm": None, "shape": [edge_px, edge_px],
     }  # fmt: skip
     card = ModelCard.model_validate(
         {"name": "<bars>", "learned_sha256": [hash_of(image) for image in learned]}
@@ -106,7 +106,7 @@ def test_measured_sizes_are_in_the_page_and_in_the_card(tmp_path: Path) -> None:
         write(image, images / f"{n:02d}.tif")
     for n in range(6):
         write(_lines(50 + n, there=n > 0), made / f"{n}.tif")
-    model = _model(tmp_path / "model.safetensors", [image.pixels for image in real[:4]])
+    model = _model(tmp_path / "model.safetensors", [image.pixels for image in real[:4]], 72)
     words = ["audit", "-m", str(model), "--images", str(made), "--real", str(images)]
     unknown = CliRunner().invoke(app, [*words, "--measure", "lines"])
     assert isinstance(unknown.exception, UsageError)
@@ -134,3 +134,8 @@ def test_measured_sizes_are_in_the_page_and_in_the_card(tmp_path: Path) -> None:
     assert card["audit"]["measured"] == record["measured"]
     assert card["audit"]["recall"] == record["recall"]
     assert card["audit"]["geometric_mean_of"][-1] == "network features"
+    # What this model, which has learned nothing, draws shows no lines: that is said, too.
+    words = ["audit", "-m", str(model), "--real", str(images), "-n", "4", "--steps", "2"]
+    drawn = CliRunner().invoke(app, [*words, "--measure", "lines", "--pixel-size-nm", "2"])
+    assert drawn.exit_code == 0, drawn.output
+    assert "0 of 4 synthetic and 8 of 8 real images" in drawn.output

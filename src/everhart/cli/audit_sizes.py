@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from everhart.cli.progress import track
 from everhart.errors import EverhartError, UsageError
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Measuring:
         from everhart.synthesize.sizes import measure_sizes
 
         self._check(images, "synthetic")
-        return measure_sizes(images, self._measure)
+        return measure_sizes(track(images, "synthetic"), self._measure)
 
     def of_real(self, images: Sequence[Micrograph]) -> SizeSet:
         """Measure real images.
@@ -83,7 +84,7 @@ class Measuring:
         from everhart.synthesize.sizes import measure_sizes
 
         self._check(images, "real")
-        found = measure_sizes(images, self._measure)
+        found = measure_sizes(track(images, "real"), self._measure)
         if images and not found.measured:
             raise EverhartError(
                 f"None of the {len(images)} real images can be measured by --measure {self.kind}, "

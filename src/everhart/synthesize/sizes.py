@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -194,7 +194,7 @@ def sizes_of(found: Measurement) -> dict[str, Float]:
 
 
 def measure_sizes(
-    images: Sequence[Micrograph], measure: Callable[[Micrograph], Mapping[str, Float]]
+    images: Iterable[Micrograph], measure: Callable[[Micrograph], Mapping[str, Float]]
 ) -> SizeSet:
     """Measure a set of images; those that cannot be measured are counted, with the reason.
 
