@@ -77,12 +77,15 @@ class Recipe:
         Part of the compute that it may take; its learning rate ends there.
     settings
         Replaces settings of the config.
+    learned
+        Images that it learns from; None for as many as the others.
     """
 
     name: str
     stages: Literal["whole", "curriculum", "mixed"] = "whole"
     compute: float = 1.0
     settings: Mapping[str, Any] = field(default_factory=dict)
+    learned: int | None = None
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ class RecipeStudy:
         for seed in range(seeds or 1):
             images = stack_images(
                 results / f"learned-{seed}",
-                size.learned + size.held_out,
+                max([size.learned, *(r.learned or 0 for r in self.recipes)]) + size.held_out,
                 size.size_px,
                 _SEED + seed,
             )
@@ -146,7 +149,11 @@ def recipe_config(recipe: Recipe, size: RecipeSize, images: Path, seed: int) -> 
     config: dict[str, Any] = {
         "task": "diffusion",
         "seed": seed,
-        "data": {"folder": str(images), "held_out": size.held_out},
+        "data": {
+            "folder": str(images),
+            "held_out": size.held_out,
+            "limit": recipe.learned or size.learned,
+        },
         "curriculum": stages[-1:] if recipe.stages == "whole" else stages,
         "network": {"widths": list(size.widths), "stem": 2, "position": True},
         "augmentation": {"unchanged": 0.3},
@@ -304,6 +311,8 @@ RECIPE_STUDIES: Final = (
             Recipe("flips", settings={"augmentation": None, **_FLIPPED}),
             Recipe("flips and EM-TrivialAugment", settings=_FLIPPED),
             Recipe("EM-TrivialAugment"),
+            # What no augmentation can take away: the grain of a new image cannot be foreseen.
+            Recipe("flips, 200 images", settings={"augmentation": None, **_FLIPPED}, learned=200),
         ),
         {
             "smoke": RecipeSize(16, (8, 16), 40, 4, 10, 4, 8),
