@@ -205,6 +205,32 @@ def test_a_shifted_schedule_has_so_much_more_noise(name: Any) -> None:
     np.testing.assert_allclose(np.cumprod(1 - shifted.betas), shifted.alpha_bar)
 
 
+@given(
+    shift=st.sampled_from([0.25, 1.0, 2.0, 4.0, 8.0]),
+    name=st.sampled_from(["cosine", "linear"]),
+    data=st.data(),
+)
+def test_visited_steps_are_as_noisy_as_those_of_the_plain_schedule(
+    shift: float, name: Any, data: st.DataObject
+) -> None:
+    count = data.draw(st.integers(1, 200))
+    below = data.draw(st.floats(0.05, 1))
+    plain, shifted = NoiseSchedule(name, 200), NoiseSchedule(name, 200, shift=shift)
+    even, found = plain.visited(count, below=below), shifted.visited(count, below=below)
+    assert np.array_equal(even, spaced_steps(200, count)[spaced_steps(200, count) < 200 * below])
+    assert len(found) == len(even)
+    assert (np.diff(found) < 0).all()
+    assert ((found >= 0) & (found < 200)).all()
+    if shift == 1:
+        assert np.array_equal(found, even)
+    if count <= 20 and shift <= 2:  # then there is room for all of them
+        for there, wanted in zip(found, even, strict=True):
+            own, asked = shifted.level(int(there)), plain.level(int(wanted))
+            neighbours = [shifted.level(int(there) + k)[1] for k in (-1, 1) if 0 <= there + k < 200]
+            nearer = min(abs(s - asked[1]) for s in neighbours)
+            assert abs(own[1] - asked[1]) <= nearer + 0.02
+
+
 def test_wrong_calls_are_refused() -> None:
     schedule = NoiseSchedule()
     noise, _ = draws(1)

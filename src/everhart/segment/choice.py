@@ -71,12 +71,11 @@ def judged_candidates(
     T. Lange et al., "Stability-based validation of clustering solutions", Neural Computation 16
     (2004), 1299-1323.
     """
-    steps = generator.schedule.steps
     blocks = fine_blocks(generator)
     places = np.linspace(0, len(images) - 1, min(_IMAGES, len(images))).round().astype(int)
     shown = [images[place] for place in sorted(set(places.tolist()))]
     found = []
-    for step in sorted({int(share * (steps - 1)) for share in _SHARES}):
+    for step in generator.schedule.at_shares(_SHARES):
         for block in blocks:
             views = []
             for seed in (0, 1):

@@ -184,8 +184,7 @@ def train(
         [image.stem for image, _ in pairs], config.train, config.validation, config.gap or 0
     )
     blocks = config.blocks or fine_blocks(generator)
-    count = generator.schedule.steps - 1
-    steps = config.steps or sorted({int(share * count) for share in _SHARES})
+    steps = config.steps or generator.schedule.at_shares(_SHARES)
     features = DiffusionFeatures(generator, blocks, steps, draws=config.draws)
     shown = [_read(*pairs[place], config) for place in learned]
     start_run(folder, config)

@@ -164,7 +164,7 @@ def _cluster_rows(
         scored("smoothed grey levels", HandMadeFeatures((1.0,))),
         scored("hand-made features", HandMadeFeatures()),
     ]
-    for step in sorted({int(share * (generator.schedule.steps - 1)) for share in size.shares}):
+    for step in generator.schedule.at_shares(size.shares):
         for block in generator.network.block_names:
             features = DiffusionFeatures(generator, [block], [step])
             rows.append({**scored(f"{block} at step {step}", features), "tried": True})
@@ -186,7 +186,7 @@ def _few_rows(
     from everhart.segment.features import DiffusionFeatures, HandMadeFeatures
     from everhart.segment.few_shot import fit_classifier
 
-    steps = sorted({int(share * (generator.schedule.steps - 1)) for share in size.shares[:3]})
+    steps = generator.schedule.at_shares(size.shares[:3])
     blocks = fine_blocks(generator)
     rows = []
     for what, features in (

@@ -260,9 +260,10 @@ class _Split:
         from everhart.segment.features import DiffusionFeatures
         from everhart.segment.few_shot import fit_classifier
 
-        last = self.generator.schedule.steps - 1
         features = DiffusionFeatures(
-            self.generator, fine_blocks(self.generator), [int(share * last) for share in _SHARES]
+            self.generator,
+            fine_blocks(self.generator),
+            self.generator.schedule.at_shares(_SHARES),
         )
         images, labels = zip(*self.real, strict=True)
         return fit_classifier(features, images, labels, len(STACK_CLASSES), seed=self.number)

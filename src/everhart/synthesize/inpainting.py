@@ -18,7 +18,7 @@ from everhart.synthesize.samplers import (
     noise_like,
     split_at,
 )
-from everhart.synthesize.schedule import NoiseSchedule, spaced_steps
+from everhart.synthesize.schedule import NoiseSchedule
 
 __all__ = ["inpaint", "repaint_path"]
 
@@ -115,7 +115,7 @@ def inpaint(
        models", CVPR 2022, algorithm 1.
     """
     mask = hidden.to(torch.bool).expand_as(image)
-    levels = [-1, *spaced_steps(schedule.steps, steps)[::-1].tolist()]
+    levels = [-1, *schedule.visited(steps)[::-1].tolist()]
     path = repaint_path(steps, jump, repeats)
     x = noise_like(image, generator)
     for number, (level, after) in enumerate(pairwise(path)):

@@ -15,7 +15,6 @@ from everhart.synthesize.generator import Generator
 from everhart.synthesize.generator_header import CLIP
 from everhart.synthesize.predictors import Predictors
 from everhart.synthesize.samplers import Variance, ddpm_step, noise_like, pairs_of_steps, split_at
-from everhart.synthesize.schedule import spaced_steps
 
 __all__ = ["reconstruct"]
 
@@ -73,14 +72,14 @@ def reconstruct(
     predict = predictors.of(conditions.at(told, [(0, 0)] * len(images), shape, shape))
     scatter = g.said.scatter.get(1)
     variance: Variance = "large" if scatter is None else scatter.draw
-    visited = [t for t in spaced_steps(schedule.steps, steps) if t < level * schedule.steps]
+    visited = schedule.visited(steps, below=level)
     x = torch.from_numpy(pixels)[:, None].to(g.device)
     noise = torch.Generator().manual_seed(seed)
-    if visited:
+    if len(visited):
         a, s = schedule.level(int(visited[0]))
         x = a * x + s * noise_like(x, noise)
     with torch.no_grad():
-        for t, before in pairs_of_steps(np.asarray(visited, np.int64)):
+        for t, before in pairs_of_steps(visited):
             x0, _ = split_at(predict, x, schedule, t, CLIP)
             x = ddpm_step(x, x0, schedule, t, before, noise, variance=variance)
     return [g.grey.restore(image) for image in x[:, 0].cpu().numpy()]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from everhart.errors import UsageError, unknown_name
-from everhart.synthesize.schedule import NoiseSchedule, Spacing, spaced_steps
+from everhart.synthesize.schedule import NoiseSchedule, Spacing
 
 __all__ = [
     "SAMPLERS",
@@ -167,7 +167,7 @@ def ddpm(
     .. [2] A. Nichol, P. Dhariwal, "Improved denoising diffusion probabilistic models", ICML
        2021, section 4.
     """
-    x, visited = noise, spaced_steps(schedule.steps, steps, spacing)
+    x, visited = noise, schedule.visited(steps, spacing)
     for number, (t, before) in enumerate(pairs_of_steps(visited)):
         x0, _ = split_at(predict, x, schedule, t, clip)
         x = ddpm_step(x, x0, schedule, t, before, generator, variance=variance)
@@ -196,7 +196,7 @@ def ddim(
     """
     if eta < 0:
         raise UsageError(f"eta = {eta:g} was given: it is 0 or more, and 1 is DDPM.")
-    x, visited = noise, spaced_steps(schedule.steps, steps, spacing)
+    x, visited = noise, schedule.visited(steps, spacing)
     for number, (t, before) in enumerate(pairs_of_steps(visited)):
         x0, said = split_at(predict, x, schedule, t, clip)
         x = ddim_step(x0, said, schedule, t, before, eta, generator)
@@ -242,7 +242,7 @@ def dpm_solver(
     .. [1] C. Lu et al., "DPM-Solver++: fast solver for guided sampling of diffusion
        probabilistic models", 2022, arXiv:2211.01095.
     """
-    x, visited = noise, spaced_steps(schedule.steps, steps, spacing)
+    x, visited = noise, schedule.visited(steps, spacing)
     older: tuple[int, Tensor] | None = None
     for number, (t, before) in enumerate(pairs_of_steps(visited)):
         x0, _ = split_at(predict, x, schedule, t, clip)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
@@ -68,7 +69,7 @@ class NoiseSchedule:
         if not shift > 0:
             raise UsageError(f"A schedule with shift = {shift:g} was given: it is above 0.")
         self.name, self.steps, self.prediction, self.shift = name, steps, prediction, shift
-        plain = np.cumprod(1 - _betas(name, steps), dtype=np.float64)
+        self._plain = plain = np.cumprod(1 - _betas(name, steps), dtype=np.float64)
         self.alpha_bar = plain / (plain + shift**2 * (1 - plain))
         self.betas = 1 - self.alpha_bar / np.concatenate([[1.0], self.alpha_bar[:-1]])
 
@@ -109,6 +110,49 @@ class NoiseSchedule:
         if self.prediction == "noise":
             return (x - s * said) / a, said
         return a * x - s * said, s * x + a * said
+
+    def visited(
+        self, count: int, spacing: Spacing = "trailing", *, below: float = 1.0
+    ) -> NDArray[np.int64]:
+        """Return the steps that a sampler visits, the noisiest first.
+
+        They are even in the plain schedule: a shift is for the training, and few even steps of a
+        shifted one are near the image, where the grain is drawn.
+
+        Parameters
+        ----------
+        count, spacing
+            See :func:`spaced_steps`.
+        below
+            Only those below this part of the way to pure noise, 0 to 1, of the plain schedule;
+            there may be none.
+        """
+        even = spaced_steps(self.steps, count, spacing)
+        return self._as_noisy(even)[even < below * self.steps]
+
+    def at_shares(self, shares: Iterable[float]) -> list[int]:
+        """Return the steps at parts of the way to pure noise of the plain schedule, in order.
+
+        Examples
+        --------
+        >>> NoiseSchedule().at_shares([0.06, 0.004])
+        [3, 59]
+        """
+        even = sorted({int(share * (self.steps - 1)) for share in shares}, reverse=True)
+        return [int(t) for t in self._as_noisy(np.array(even, np.int64))[::-1]]
+
+    def _as_noisy(self, even: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return steps, as distinct as these and falling, as noisy as these of the plain one."""
+        if self.shift == 1:
+            return even
+        noisy, wanted = (np.log1p(-a) - np.log(a) for a in (self.alpha_bar, self._plain[even]))
+        near = np.abs(noisy - wanted[:, None]).argmin(axis=1)
+        # More noise at each step is the same noise at an earlier one, where steps come together.
+        spare = np.arange(len(even))
+        if self.shift > 1:
+            near = np.maximum.accumulate((near + spare)[::-1])[::-1] - spare
+            return near.astype(np.int64)
+        return (np.minimum.accumulate(near + spare) - spare).astype(np.int64)
 
 
 def spaced_steps(steps: int, count: int, spacing: Spacing = "trailing") -> NDArray[np.int64]:

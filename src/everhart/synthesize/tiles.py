@@ -23,7 +23,7 @@ from everhart.synthesize.samplers import (
     held,
     pairs_of_steps,
 )
-from everhart.synthesize.schedule import NoiseSchedule, spaced_steps
+from everhart.synthesize.schedule import NoiseSchedule
 
 __all__ = ["Corner", "NoiseField", "PredictTiles", "TileGrid", "sample_tiled", "shift_at"]
 
@@ -197,7 +197,7 @@ def sample_tiled(
     if sampler not in SAMPLERS:
         raise unknown_name("sampler", str(sampler), SAMPLERS)
     field = NoiseField(seed, grid.shape[1])
-    visited = spaced_steps(schedule.steps, steps)
+    visited = schedule.visited(steps)
     if start is None:
         x = torch.empty(grid.shape)
         a, s = 0.0, 1.0
@@ -205,7 +205,7 @@ def sample_tiled(
         if not 0 < start_level <= 1:
             raise UsageError(f"start_level = {start_level:g} was given: it is above 0, up to 1.")
         x = start
-        visited = visited[visited < start_level * schedule.steps]
+        visited = schedule.visited(steps, below=start_level)
         if not len(visited):
             raise UsageError(
                 f"start_level = {start_level:g} leaves none of {steps} steps: give more of either."
