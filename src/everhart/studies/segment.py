@@ -96,17 +96,18 @@ class PretrainingStudy:
         for known, splits in sets:
             for number, split in enumerate(splits):
                 rows += _copied_rows(known, split, size, number)
-        # All splits of a start come before the next one: an interval is what is wanted first.
-        for count in size.labels:
-            for start in size.starts:
-                for number in range(seeds or size.splits):
-                    for known, splits in sets:
-                        rows.append(
-                            self._row(known, splits[number], count, start, size, results, number,
-                                      progress)
-                        )  # fmt: skip
-                # What is there is shown, should the rest never come.
-                self._write(results, scale.name, rows)
+        # All splits of a start come before the next one: an interval is what is wanted first. The
+        # small network, a question of its own, comes last.
+        parts = [(count, start) for count in size.labels for start in size.starts]
+        for count, start in sorted(parts, key=lambda part: part[1] == "small"):
+            for number in range(seeds or size.splits):
+                for known, splits in sets:
+                    rows.append(
+                        self._row(known, splits[number], count, start, size, results, number,
+                                  progress)
+                    )  # fmt: skip
+            # What is there is shown, should the rest never come.
+            self._write(results, scale.name, rows)
         return self._write(results, scale.name, rows)
 
     def _row(
