@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -45,3 +46,30 @@ def test_fins_that_are_not_there_have_no_size() -> None:
         measure(upside_down)
     with pytest.raises(EverhartError, match="pixel size"):
         measure(Micrograph(real[0].pixels))
+
+
+def test_what_a_poor_generator_draws_has_no_absurd_sizes() -> None:
+    real = [_stack(n, 8.0, 18.0) for n in range(2)]
+    measure = FinSizes([np.asarray(image.pixels) for image in real])
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:128, :128].astype(np.float32)
+    refused = 0
+    for number in range(60):
+        # Bent so strongly that flanks lean and tops slope.
+        bend = [
+            cv2.GaussianBlur(rng.normal(0, 1, (128, 128)).astype(np.float32), (0, 0), 10) * 180
+            for _ in range(2)
+        ]
+        pixels = np.asarray(real[number % 2].pixels, np.float32)
+        warped = cv2.remap(
+            pixels, x + bend[0], y + bend[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+        )
+        try:
+            found = measure(Micrograph(warped, real[0].pixel_size_nm))
+        except EverhartError:
+            refused += 1
+            continue
+        for name in ("fin_height_nm", "fin_width_nm"):
+            assert (found[name] > 0).all()
+            assert (found[name] < 51.2).all()
+    assert 0 < refused < 60

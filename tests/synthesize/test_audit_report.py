@@ -113,6 +113,8 @@ def test_measured_sizes_are_in_the_page_and_in_the_card(tmp_path: Path) -> None:
     assert "--pixel-size-nm" in str(unknown.exception)
     alone = CliRunner().invoke(app, [*words, "--measure-with", "unit=px"])
     assert isinstance(alone.exception, UsageError)
+    idle = CliRunner().invoke(app, [*words, "--pixel-size-nm", "2"])
+    assert isinstance(idle.exception, UsageError)
     words += ["--measure", "lines", "--measure-with", "direction=vertical"]
     words += ["--pixel-size-nm", "2", "--embed"]
     words += ["-o", str(tmp_path / "audit.html"), "--json", str(tmp_path / "audit.json")]
@@ -127,6 +129,7 @@ def test_measured_sizes_are_in_the_page_and_in_the_card(tmp_path: Path) -> None:
     assert "Geometric mean of the 5 distances" in page
     record = json.loads((tmp_path / "audit.json").read_text(encoding="utf-8"))
     assert record["parameters"]["measured_with"]["direction"] == "vertical"
+    assert record["parameters"]["pixel_size_nm"] == 2
     assert list(record["measured"]["not_measured"]) == ["0"]
     cd = record["measured"]["sizes"]["cd_nm"]
     assert abs(cd["real"]["mean"] - 18) < 0.5

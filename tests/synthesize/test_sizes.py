@@ -174,6 +174,19 @@ def test_an_image_of_two_folders_counts_once(tmp_path: Path) -> None:
     assert found.held_out_micrographs[0].pixel_size_nm == (NM, NM)
 
 
+def test_a_pixel_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    from everhart import write
+    from everhart.synthesize.audit_images import audit_images, read_made
+
+    pixels = np.asarray(REAL[0].pixels, np.float32)
+    pixels[3, 4] = np.nan
+    write(Micrograph(pixels), tmp_path / "broken.tif")
+    with pytest.raises(UsageError, match=r"broken\.tif"):
+        read_made([str(tmp_path)])
+    with pytest.raises(UsageError, match=r"broken\.tif"):
+        audit_images([pixels], [str(tmp_path)])
+
+
 def test_real_images_none_of_which_can_be_measured_are_refused() -> None:
     from everhart.cli.audit_sizes import Measuring
 

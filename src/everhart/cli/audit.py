@@ -95,6 +95,8 @@ def audit(
         raise UsageError("--embed writes into a model's card: give the model with -m MODEL.")
     if measure_with and measure is None:
         raise UsageError("--measure-with was given without --measure: say what is measured.")
+    if pixel_size_nm is not None and measure is None:
+        raise UsageError("--pixel-size-nm was given without --measure: nothing else needs it.")
     inputs = [] if model is None else [model]
     check_outputs([output, grid, json_path], overwrite=overwrite, inputs=inputs)
     from everhart.cli.audit_sizes import Measuring
@@ -102,6 +104,7 @@ def audit(
     from everhart.report.audit import write_audit_html
     from everhart.restore.features import pooled_features
     from everhart.synthesize.audit import audit as judge
+    from everhart.synthesize.audit import check_counts
     from everhart.synthesize.audit_images import audit_images, draw_grid, read_made
     from everhart.synthesize.generator import Generator
     from everhart.synthesize.model_card import embed_audit
@@ -125,7 +128,9 @@ def audit(
         assert generator is not None
         # Real images that do not fit are told of before the work.
         before = read_real([np.zeros(generator.shape)])
+        check_counts(n, len(before.held_out))
         if measuring is not None:
+            measuring.check(pixel_size_nm or generator.pixel_size_nm, "The generator")
             real_sizes = measuring.of_real(before.held_out_micrographs)
         with progress_bar("audit") as progress:
             raw = generator.synthesize(
@@ -145,6 +150,8 @@ def audit(
             real_sizes = measuring.of_real(judged.held_out_micrographs)
         sizes = compare_sizes(measuring.kind, measuring.of_made(raw), real_sizes, seed)
         drawn["measured_with"] = measuring.parameters
+        if pixel_size_nm is not None:
+            drawn["pixel_size_nm"] = pixel_size_nm
     found = judge(
         judged.made, judged.learned, judged.held_out,
         seed=seed, features=pooled_features, sizes=sizes,

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Measuring"]
 
+_MISSING = (
+    ", and nothing is measured in nanometres without one: give it (--pixel-size-nm 1.5), or ask "
+    "for pixels (--measure-with unit=px)."
+)
+
 
 class Measuring:
     """A measurement with its options, for synthetic and real images alike.
@@ -92,11 +97,20 @@ class Measuring:
             )
         return found
 
+    def check(self, pixel_size_nm: object, what: str) -> None:
+        """Check that there is a pixel size where something is measured in nm.
+
+        Raises
+        ------
+        UsageError
+            If there is none.
+        """
+        if pixel_size_nm is None and self.parameters["unit"] == "nm":
+            raise UsageError(f"{what} has no pixel size{_MISSING}")
+
     def _check(self, images: Sequence[Micrograph], which: str) -> None:
         missing = sum(image.pixel_size_nm is None for image in images)
         if missing and self.parameters["unit"] == "nm":
             raise UsageError(
-                f"{missing} of {len(images)} {which} images have no pixel size, and nothing is "
-                "measured in nanometres without one: give it (--pixel-size-nm 1.5), or ask for "
-                "pixels (--measure-with unit=px)."
+                f"{missing} of {len(images)} {which} images have no pixel size{_MISSING}"
             )

@@ -150,7 +150,8 @@ class FewImagesStudy:
 
 
 def _draw(generator: Generator, size: _Size, folder: Path) -> Path:
-    """Draw what is not there yet."""
+    """Draw what is not there yet, of this very model."""
+    folder = folder / generator.sha256[:12]
     folder.mkdir(parents=True, exist_ok=True)
     for first in range(0, size.made, 8):
         paths = [folder / f"made_{n:04d}.tif" for n in range(first, min(first + 8, size.made))]

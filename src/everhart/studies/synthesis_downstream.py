@@ -152,7 +152,8 @@ def _taken_or_trained(config: Mapping[str, Any], run: Path) -> Path:
 
 
 def _drawn(generator: Generator, size: _Size, folder: Path) -> list[Pixels]:
-    """Return samples without masks, drawn where they are not there yet."""
+    """Return samples without masks, drawn where this very model's are not there yet."""
+    folder = folder / generator.sha256[:12]
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"made_{n:04d}.tif" for n in range(size.made)]
     for first in range(0, size.made, 8):

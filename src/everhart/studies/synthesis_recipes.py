@@ -109,17 +109,18 @@ class RecipeStudy:
         results = folder / self.name
         rows: list[dict[str, Any]] = []
         record: dict[str, Any] = {}
+        pool = max([size.learned, *(r.learned or 0 for r in self.recipes)])
         for seed in range(seeds or 1):
             images = stack_images(
                 results / f"learned-{seed}",
-                max([size.learned, *(r.learned or 0 for r in self.recipes)]) + size.held_out,
+                pool + size.held_out,
                 size.size_px,
                 _SEED + seed,
             )
             for recipe in self.recipes:
                 progress(f"{self.name}: {recipe.name}, seed {seed}")
                 run = results / f"{recipe.name.replace(',', '').replace(' ', '-')}-{seed}"
-                config = recipe_config(recipe, size, images, seed)
+                config = recipe_config(recipe, size, images, seed, pool=pool)
                 model = trained(config, run)
                 rows.append(_curve(recipe.name, seed, config, run, model, size.size_px))
                 record = self._record(scale, results, rows)
@@ -138,9 +139,14 @@ class RecipeStudy:
         return record
 
 
-def recipe_config(recipe: Recipe, size: RecipeSize, images: Path, seed: int) -> dict[str, Any]:
-    """Return the config of a training, with as many steps as its compute is good for."""
-    edge = size.size_px
+def recipe_config(
+    recipe: Recipe, size: RecipeSize, images: Path, seed: int, *, pool: int | None = None
+) -> dict[str, Any]:
+    """Return the config of a training, with as many steps as its compute is good for.
+
+    `pool` images could be learned from; None for as many as `size` says.
+    """
+    edge, learned = size.size_px, recipe.learned or size.learned
     stages = [
         {"patch_px": edge // 4, "reduction": 2, "share": 1, "batch_size": 4 * size.batch},
         {"patch_px": edge // 2, "share": 2, "batch_size": 2 * size.batch},
@@ -152,7 +158,7 @@ def recipe_config(recipe: Recipe, size: RecipeSize, images: Path, seed: int) -> 
         "data": {
             "folder": str(images),
             "held_out": size.held_out,
-            "limit": recipe.learned or size.learned,
+            **({} if learned == (pool or learned) else {"limit": learned}),
         },
         "curriculum": stages[-1:] if recipe.stages == "whole" else stages,
         "network": {"widths": list(size.widths), "stem": 2, "position": True},

@@ -57,7 +57,8 @@ class FinSizes:
         Raises
         ------
         EverhartError
-            If there is no unbroken layer over two fins, or no pixel size.
+            If there is no unbroken layer over two fins, its middle is not seen, or there is no
+            pixel size.
         """
         if image.pixel_size_nm is None:
             raise EverhartError("The image has no pixel size: give one that has.")
@@ -79,10 +80,14 @@ class FinSizes:
             cap = slice(left + quarter, right - quarter + 1)
             upper = _lowest(smooth[:, cap].mean(axis=1), int(np.median(top[cap])), reach)
             height = beside - upper
+            if height <= 0:
+                raise EverhartError("A fin is no higher than what is beside it.")
             rows = slice(int(upper + 0.35 * height), int(upper + 0.65 * height) + 1)
             flanks = smooth[rows].mean(axis=0)
             sides = [_lowest(flanks, int(at), reach) for at in (left, right)]
             heights.append(height)
+            if sides[1] <= sides[0]:
+                raise EverhartError("The flanks of a fin cannot be told apart.")
             widths.append(sides[1] - sides[0])
             middles.append((sides[0] + sides[1]) / 2)
         y, x = image.pixel_size_nm
@@ -95,8 +100,11 @@ class FinSizes:
 
 def _lowest(profile: NDArray[np.float32], near: int, reach: int) -> float:
     """Return where a profile is lowest, close to a place: the apex of a parabola."""
-    first = max(near - reach, 1)
-    place = first + int(np.argmin(profile[first : min(near + reach + 1, len(profile) - 1)]))
-    before, here, after = (float(v) for v in profile[place - 1 : place + 2])
+    first, last = max(near - reach, 1), min(near + reach, len(profile) - 2)
+    place = first + int(np.argmin(profile[first : last + 1])) if first <= last else 0
+    before, here, after = (float(v) for v in profile[place - 1 : place + 2]) if place else (0,) * 3
     bend = before - 2 * here + after
-    return place + (0.5 * (before - after) / bend if bend > 0 else 0.0)
+    # At the rim of what is looked at it falls on, and a parabola would have its apex anywhere.
+    if bend <= 0 or min(before, after) < here:
+        raise EverhartError("The dark layer's middle is not seen near its rim.")
+    return place + 0.5 * (before - after) / bend

@@ -16,13 +16,14 @@ from everhart.synthesize.feature_distances import Share, frechet_distance, preci
 from everhart.synthesize.ratio import Draw, Ratio, draws_of, ratio_of
 from everhart.synthesize.sizes import SizeReport
 
-__all__ = ["Audit", "Ratio", "audit"]
+__all__ = ["Audit", "Ratio", "audit", "check_counts"]
 
 Image = NDArray[np.float32]
 Float = NDArray[np.float64]
 
 _FEATURES = "network features"
 _COPIES, _DIVERSITY = 0.02, 0.7
+_FEWEST_MADE, _FEWEST_HELD_OUT = 4, 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +132,26 @@ class Audit:
         return "\n".join(lines)
 
 
+def check_counts(made: int, held_out: int) -> None:
+    """Check that there are images enough for an audit.
+
+    Parameters
+    ----------
+    made, held_out
+        Number of synthetic images, and of real ones that were not learned from.
+
+    Raises
+    ------
+    UsageError
+        If there are fewer than 4 or 8.
+    """
+    if made < _FEWEST_MADE or held_out < _FEWEST_HELD_OUT:
+        raise UsageError(
+            f"{made} synthetic and {held_out} held-out real images were given: an audit needs at "
+            f"least {_FEWEST_MADE} and {_FEWEST_HELD_OUT}."
+        )
+
+
 def audit(
     made: Sequence[Image],
     learned: Sequence[Image],
@@ -176,11 +197,7 @@ def audit(
     none of them twice, 100 times; the ratio is that of the means. The interval is that of the
     bootstrap of both sets, about that ratio. Precision and recall are means over the same parts.
     """
-    if len(held_out) < 8 or len(made) < 4:
-        raise UsageError(
-            f"{len(made)} synthetic and {len(held_out)} held-out real images were given: an audit "
-            "needs at least 4 and 8."
-        )
+    check_counts(len(made), len(held_out))
     rng = np.random.default_rng(seed)
     ours, real = Summary(made, seed).parts, Summary(held_out, seed).parts
     draws = draws_of(len(made), len(held_out), rng)

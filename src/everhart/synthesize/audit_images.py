@@ -69,7 +69,7 @@ def audit_images(
     Raises
     ------
     UsageError
-        If none of the images was learned from, or sizes differ.
+        If none of the images was learned from, sizes differ, or a pixel is no number.
     """
     known = set(learned_sha256)
     read_in = {
@@ -83,6 +83,7 @@ def audit_images(
     seen: set[str] = set()
     for path, image in read_in.items():
         raw = np.asarray(field_of(image))
+        _check_finite(raw, path.name)
         if (its_hash := hash_of(raw)) in seen:
             continue  # the same image in another folder: a copy would be as near as can be
         seen.add(its_hash)
@@ -115,15 +116,20 @@ def read_made(places: Sequence[str], *, pixel_size_nm: float | None = None) -> l
     Raises
     ------
     UsageError
-        If they are of several sizes.
+        If they are of several sizes, or a pixel is no number.
     """
-    made = [
-        read(path, pixel_size_nm=pixel_size_nm).crop_data_bar()
-        for path in image_paths(list(places))
-    ]
+    made = []
+    for path in image_paths(list(places)):
+        made.append(read(path, pixel_size_nm=pixel_size_nm).crop_data_bar())
+        _check_finite(np.asarray(made[-1].pixels), path.name)
     if len({image.shape for image in made}) > 1:
         raise UsageError("The synthetic images are of several sizes: give images of one size.")
     return made
+
+
+def _check_finite(pixels: NDArray[Any], name: str) -> None:
+    if not np.isfinite(pixels).all():
+        raise UsageError(f"{name} has pixels that are no numbers: fill them, or leave it out.")
 
 
 def draw_grid(

@@ -148,8 +148,8 @@ def draw_patch(
     for way in flips:
         if rng.random() < 0.5:
             axis = 1 if way == "horizontal" else 0
-            pixels = np.ascontiguousarray(np.flip(pixels, axis))
-            mask = None if mask is None else np.ascontiguousarray(np.flip(mask, axis))
+            # Views: to copy a large image for a small patch would be most of the work.
+            pixels, mask = np.flip(pixels, axis), None if mask is None else np.flip(mask, axis)
     by = stage.reduction
     if by > 1:
         pixels = reduce_image(pixels, by)
@@ -160,8 +160,8 @@ def draw_patch(
     told = np.zeros(0, np.float32)
     if augmentation is not None:
         pixels, mask, told = augment(
-            pixels,
-            mask,
+            np.ascontiguousarray(pixels),
+            None if mask is None else np.ascontiguousarray(mask),
             rng,
             augmentation.operations,
             strength=augmentation.strength,
@@ -171,9 +171,9 @@ def draw_patch(
     top, left = (int(rng.integers(n - m + 1)) for n, m in zip(whole, shape, strict=True))
     window = slice(top, top + shape[0]), slice(left, left + shape[1])
     if mask is not None:
-        mask = mask[window]
+        mask = np.ascontiguousarray(mask[window])
     position = position_planes(shape, whole, (top, left), by)
-    return Patch(pixels[window], position, mask, image.label, told)
+    return Patch(np.ascontiguousarray(pixels[window]), position, mask, image.label, told)
 
 
 def check_stages(stages: Sequence[StageConfig], images: TrainingImages) -> None:

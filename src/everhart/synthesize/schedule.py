@@ -66,7 +66,7 @@ class NoiseSchedule:
             raise UsageError(f"A schedule of {steps} steps was given: it has at least 2.")
         if prediction not in ("noise", "v"):
             raise unknown_name("prediction", str(prediction), ("noise", "v"))
-        if not shift > 0:
+        if not 0 < shift < math.inf:
             raise UsageError(f"A schedule with shift = {shift:g} was given: it is above 0.")
         self.name, self.steps, self.prediction, self.shift = name, steps, prediction, shift
         self._plain = plain = np.cumprod(1 - _betas(name, steps), dtype=np.float64)
@@ -133,11 +133,20 @@ class NoiseSchedule:
     def at_shares(self, shares: Iterable[float]) -> list[int]:
         """Return the steps at parts of the way to pure noise of the plain schedule, in order.
 
+        Raises
+        ------
+        UsageError
+            If one is not from 0 to 1.
+
         Examples
         --------
         >>> NoiseSchedule().at_shares([0.06, 0.004])
         [3, 59]
         """
+        shares = list(shares)
+        for share in shares:
+            if not 0 <= share <= 1:
+                raise UsageError(f"A part of {share:g} of the way was given: it is from 0 to 1.")
         even = sorted({int(share * (self.steps - 1)) for share in shares}, reverse=True)
         return [int(t) for t in self._as_noisy(np.array(even, np.int64))[::-1]]
 
