@@ -240,6 +240,19 @@ def test_shares_of_a_shifted_schedule_are_as_noisy() -> None:
         assert shifted.level(there)[1] == pytest.approx(plain.level(wanted)[1], abs=0.005)
 
 
+def test_plain_noise_of_a_shifted_schedule_is_that_of_the_plain_one() -> None:
+    plain, shifted = NoiseSchedule(), NoiseSchedule(shift=4.0)
+    rng = np.random.default_rng(0)
+    levels = [
+        np.array([schedule.level(schedule.draw(rng, plain=is_plain))[1] for _ in range(2000)])
+        for schedule, is_plain in ((plain, False), (shifted, True), (shifted, False))
+    ]
+    at = [0.1, 0.3, 0.5, 0.7, 0.9]
+    quantiles = [np.quantile(some, at) for some in levels]
+    np.testing.assert_allclose(quantiles[1], quantiles[0], atol=0.05)
+    assert (quantiles[2] - quantiles[0]).max() > 0.2
+
+
 @pytest.mark.parametrize("how", ["whole", "tiles", "inpaint"])
 def test_every_sampler_visits_the_steps_of_the_plain_schedule(how: str) -> None:
     schedule = NoiseSchedule(shift=4.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,11 @@ class StageConfig(BaseModel):
     share: float = Field(1.0, gt=0, description="share of the steps, relative to the others")
     batch_size: int | None = Field(
         None, ge=1, description="patches a step; none for that of the optimiser"
+    )
+    noise: Literal["shifted", "plain"] = Field(
+        "shifted",
+        description="of a schedule with a shift: shifted, where large shapes are learned; plain, "
+        "where grain is, for a last stage",
     )
 
 

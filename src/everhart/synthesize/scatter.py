@@ -38,6 +38,9 @@ from shapes that are not known yet, and to put it right would take contrast from
 _MOST_SKEWED = 2.0
 """Of what a bent normal distribution can be: its skewness is 2.83 at most."""
 
+_FINE_CELL = 4
+"""Frequencies from here on, 0.25 a pixel, have no shapes beside them, and a factor of their own."""
+
 _TABLES = ("slope", "power", "levels", "biases", "gains", "skews")
 
 
@@ -174,6 +177,7 @@ def measure_scatter(
     """
     last = schedule.steps - 1
     times = np.unique(np.round(last * np.linspace(0, 1, _TIMES) ** 2).astype(np.int64))
+    times = schedule.as_noisy(times[::-1])[::-1]
     generator = torch.Generator().manual_seed(seed)
     known = images.cpu().double().numpy()
     rows = []
@@ -243,9 +247,16 @@ def _cross_power(one: Float, two: Float) -> Float:
 
 
 def _pooled(table: Float) -> Float:
-    """Return the sum over each cell and its neighbours; the spectrum is even at 0 and at 0.5."""
+    """Return the mean over each cell and its neighbours; the spectrum is even at 0.
+
+    The finest cells are left as they are: power falls steeply there, and the factor of a neighbour
+    with more of it would be too large.
+    """
     wide = np.pad(table, 1, mode="reflect")
-    return np.asarray(np.lib.stride_tricks.sliding_window_view(wide, (3, 3)).sum(axis=(-2, -1)))
+    mean = np.lib.stride_tricks.sliding_window_view(wide, (3, 3)).mean(axis=(-2, -1))
+    number = np.arange(_CELLS)
+    is_fine = np.maximum(number[:, None], number) >= _FINE_CELL
+    return np.asarray(np.where(is_fine, table, mean))
 
 
 def _mean_over_frequencies(response: Float) -> float:

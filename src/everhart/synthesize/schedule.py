@@ -128,7 +128,7 @@ class NoiseSchedule:
             there may be none.
         """
         even = spaced_steps(self.steps, count, spacing)
-        return self._as_noisy(even)[even < below * self.steps]
+        return self.as_noisy(even)[even < below * self.steps]
 
     def at_shares(self, shares: Iterable[float]) -> list[int]:
         """Return the steps at parts of the way to pure noise of the plain schedule, in order.
@@ -148,10 +148,37 @@ class NoiseSchedule:
             if not 0 <= share <= 1:
                 raise UsageError(f"A part of {share:g} of the way was given: it is from 0 to 1.")
         even = sorted({int(share * (self.steps - 1)) for share in shares}, reverse=True)
-        return [int(t) for t in self._as_noisy(np.array(even, np.int64))[::-1]]
+        return [int(t) for t in self.as_noisy(np.array(even, np.int64))[::-1]]
 
-    def _as_noisy(self, even: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return steps, as distinct as these and falling, as noisy as these of the plain one."""
+    def draw(self, rng: np.random.Generator, *, plain: bool = False) -> int:
+        """Draw a step to learn from.
+
+        Parameters
+        ----------
+        rng
+            Where it is drawn from.
+        plain
+            Whether its noise is to be distributed as in the plain schedule.
+        """
+        step = int(rng.integers(self.steps))
+        if not plain or self.shift == 1:
+            return step
+        noisy, wanted = (np.log1p(-a) - np.log(a) for a in (self.alpha_bar, self._plain[step]))
+        return int(np.abs(noisy - wanted).argmin())
+
+    def as_noisy(self, even: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return steps that are as noisy as some of the plain schedule.
+
+        Parameters
+        ----------
+        even
+            Steps of the plain schedule, falling.
+
+        Returns
+        -------
+        ndarray
+            As many steps, all different and falling.
+        """
         if self.shift == 1:
             return even
         noisy, wanted = (np.log1p(-a) - np.log(a) for a in (self.alpha_bar, self._plain[even]))

@@ -63,6 +63,7 @@ class PatchSamples:
         self, images: tuple[TrainingImage, ...], config: DiffusionConfig, mask_classes: int
     ) -> None:
         self.images, self.config, self.mask_classes = images, config, mask_classes
+        self.schedule = NoiseSchedule(**config.schedule.model_dump())
         self.classes = 1 + max(image.label for image in images)
 
     def at_step(self, step: int) -> tuple[SampleFunction, int]:
@@ -78,9 +79,8 @@ class PatchSamples:
             if rng.random() < self.config.mask_dropout:
                 planes = np.zeros_like(planes)
             return _with_noise(
-                rng, self.config.schedule.steps, patch.pixels, patch.position, planes, label,
-                patch.told,
-            )  # fmt: skip
+                rng, self.schedule, stage, patch.pixels, patch.position, planes, label, patch.told
+            )
 
         return draw, stage.batch_size or settings.batch_size
 
@@ -96,6 +96,7 @@ class HeldOutPatches:
         stage: StageConfig | None = None,
     ) -> None:
         self.images, self.config, self.mask_classes = images, config, mask_classes
+        self.schedule = NoiseSchedule(**config.schedule.model_dump())
         self.stage = stage or config.curriculum[-1]
 
     def __call__(self, rng: np.random.Generator) -> PatchBatch:
@@ -104,7 +105,7 @@ class HeldOutPatches:
         planes = _planes(patch.mask, self.mask_classes, patch.pixels.shape)
         told = np.zeros(len(OPERATIONS) if self.config.augmentation else 0, np.float32)
         return _with_noise(
-            rng, self.config.schedule.steps, patch.pixels, patch.position, planes, patch.label, told
+            rng, self.schedule, self.stage, patch.pixels, patch.position, planes, patch.label, told
         )
 
 
@@ -131,7 +132,8 @@ def _planes(
 
 def _with_noise(
     rng: np.random.Generator,
-    steps: int,
+    schedule: NoiseSchedule,
+    stage: StageConfig,
     pixels: NDArray[np.float32],
     position: NDArray[np.float32],
     mask: NDArray[np.float32],
@@ -145,7 +147,7 @@ def _with_noise(
         mask,
         np.int64(label),
         noise,
-        np.int64(rng.integers(steps)),
+        np.int64(schedule.draw(rng, plain=stage.noise == "plain")),
         told,
     )
 
