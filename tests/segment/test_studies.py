@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from everhart.studies.catalogue import find_study
+from everhart.studies.segment import digest_of
 from everhart.studies.segment_features import clustered_scores, features_table
 from everhart.studies.segment_sets import labelled_set
 from everhart.studies.segment_table import epochs_to, pretraining_table
@@ -78,6 +79,18 @@ def test_what_is_labelled_shows_the_rarest_class_best(tmp_path: Path) -> None:
     assert min(area[n] for n in split.shown) >= max(others)
     assert set(split.labelled(3)) == set(split.shown)
     assert split.labelled(1) == (max(split.learned, key=area.__getitem__),)
+    # Of more labels than fields that show it well, these are some.
+    for count in range(4, len(split.learned)):
+        labelled = split.labelled(count)
+        assert len(set(labelled)) == count
+        assert set(split.shown) < set(labelled) < set(split.learned)
+
+
+def test_a_cell_is_of_its_settings_wherever_the_data_lie() -> None:
+    config = {"data": {"folder": "/a"}, "optimiser": {"steps": 240}}
+    assert digest_of(config) == digest_of(config | {"data": {"folder": "/b"}})
+    assert digest_of(config) != digest_of(config | {"optimiser": {"steps": 300}})
+    assert digest_of(config, None) != digest_of(config, {"optimiser": {"steps": 600}})
 
 
 def test_tables_say_how_far_above_the_random_start_and_how_soon() -> None:

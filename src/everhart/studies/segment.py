@@ -21,7 +21,7 @@ from everhart.studies.segment_sets import LabelledSet, Split, labelled_set
 from everhart.studies.segment_table import pretraining_table
 from everhart.studies.study import Progress, Scale
 
-__all__ = ["PretrainingStudy", "scores_of", "trained_segmentation"]
+__all__ = ["PretrainingStudy", "digest_of", "scores_of", "trained_segmentation"]
 
 Labels = NDArray[np.uint8]
 
@@ -121,14 +121,18 @@ class PretrainingStudy:
         number: int,
         progress: Progress,
     ) -> dict[str, Any]:
-        """Return what one training has found, from its file where it was done before."""
+        """Return what one training has found, from its file where the very same was done before."""
+        if start == "small":
+            size = replace(size, widths=size.small_widths)
+        config = _config(known, split, split.labelled(count), size, number)
+        before = _pretraining(start, known, split, size, number)
         key = f"{known.name}_{number}_{count or 'all'}_{start}"
-        path = results / "cells" / f"{key}.json"
+        path = results / "cells" / f"{key}_{digest_of(config, before)}.json"
         if not path.is_file():
             progress(f"{self.name}: {key}")
             row = {
                 "set": known.name, "split": number, "labels": str(count or "all"), "start": start,
-                **_cell(known, split, count, start, size, results, number),
+                **_cell(known, split, config, start, before, results),
             }  # fmt: skip
             write_text(path, json.dumps(row, indent=2) + "\n", overwrite=True)
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -188,19 +192,17 @@ def _copied_rows(
 def _cell(
     known: LabelledSet,
     split: Split,
-    count: int | None,
+    config: dict[str, Any],
     start: str,
-    size: _Size,
+    before: dict[str, Any] | None,
     results: Path,
-    number: int,
 ) -> dict[str, Any]:
     from everhart.segment.segmenter import Segmenter
 
-    if start == "small":
-        size = replace(size, widths=size.small_widths)
-    config = _config(known, split, split.labelled(count), size, number)
-    if start != "random":
-        config["start_from"] = _start(start, known, split, size, results, number)
+    if before is not None:
+        config = config | {"start_from": str(_trained(before, results / "models", "pretrain"))}
+    elif start == "denoiser":
+        config = config | {"start_from": "sem-general"}
     model = trained_segmentation(config, results / "models")
     segmenter = Segmenter.load(model)
     images, every = known.images(), known.truths()
@@ -253,15 +255,15 @@ def _optimiser(size: _Size, steps: int) -> dict[str, Any]:
     }
 
 
-def _start(
-    start: str, known: LabelledSet, split: Split, size: _Size, results: Path, seed: int
-) -> str:
-    """Return the model to start from, trained where it has to be, on images that do not judge."""
-    if start == "denoiser":
-        return "sem-general"
+def _pretraining(
+    start: str, known: LabelledSet, split: Split, size: _Size, seed: int
+) -> dict[str, Any] | None:
+    """Return the config of what is trained before, on images that do not judge, or None."""
+    if start in ("random", "denoiser"):
+        return None
     data = {name: known.data[name] for name in ("folder", "images")}
     adversarial = start == "pix2pix"
-    config = {
+    return {
         "task": "pix2pix" if adversarial else "poisson-denoise",
         "seed": seed,
         "data": data,
@@ -270,7 +272,18 @@ def _start(
         "network": {"widths": list(size.widths)},
         "optimiser": _optimiser(size, size.pix2pix_steps if adversarial else size.poisson_steps),
     }
-    return str(_trained(config, results / "models", "pretrain"))
+
+
+def digest_of(*configs: Mapping[str, Any] | None) -> str:
+    """Return what tells settings of trainings apart, wherever their data lie.
+
+    Parameters
+    ----------
+    configs
+        Configs of trainings, or None.
+    """
+    said = [{k: v for k, v in (config or {}).items() if k != "data"} for config in configs]
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def trained_segmentation(config: dict[str, Any], models: Path) -> Path:

@@ -15,7 +15,7 @@ from everhart.io.atomic import write_text
 from everhart.metrics.segmentation import class_scores
 from everhart.micrograph import Micrograph
 from everhart.nn.unet import UNetConfig
-from everhart.studies.segment import trained_segmentation
+from everhart.studies.segment import digest_of, trained_segmentation
 from everhart.studies.segment_table import interval
 from everhart.studies.study import Progress, Scale
 
@@ -81,11 +81,11 @@ class MagnificationStudy:
         for seed in range(seeds or 1):
             for name, widths in size.networks.items():
                 for training, settings in _TRAININGS.items():
-                    key = f"{name}_{training}_{seed}".replace(" ", "-")
+                    config = _config(learned, widths, settings, size, seed)
+                    key = f"{name}_{training}_{seed}_{digest_of(config)}".replace(" ", "-")
                     path = cells / f"{key}.json"
                     if not path.is_file():
                         progress(f"{self.name}: {name}, {training}, seed {seed}")
-                        config = _config(learned, widths, settings, size, seed)
                         model = trained_segmentation(config, results / "models")
                         found = {
                             f"{nm:g}": _judge(model, results / "data", nm, size.images)

@@ -52,13 +52,15 @@ class Split:
     def labelled(self, count: int | None) -> tuple[int, ...]:
         """Return the fields whose labels are given: the one that shows classes best, and others.
 
-        The others are evenly over the rest of those that show classes well.
+        The others are evenly over the rest of those that show classes well, and over all others
+        where these are too few.
         """
         if count is None or count >= len(self.learned):
             return self.learned
-        chosen = self.shown if len(self.shown) >= count else self.learned
-        at = np.arange(count) * len(chosen) / count
-        return tuple(chosen[int(place)] for place in at)
+        if count <= len(self.shown):
+            return tuple(self.shown[n * len(self.shown) // count] for n in range(count))
+        rest, more = sorted(set(self.learned) - set(self.shown)), count - len(self.shown)
+        return (*self.shown, *(rest[n * len(rest) // more] for n in range(more)))
 
 
 @dataclass(frozen=True)
