@@ -216,19 +216,19 @@ def test_visited_steps_are_as_noisy_as_those_of_the_plain_schedule(
 ) -> None:
     count = data.draw(st.integers(1, 200))
     below = data.draw(st.floats(0.05, 1))
-    plain, shifted = NoiseSchedule(name, 200), NoiseSchedule(name, 200, shift=shift)
+    plain, shifted = NoiseSchedule(name, 1000), NoiseSchedule(name, 1000, shift=shift)
     even, found = plain.visited(count, below=below), shifted.visited(count, below=below)
-    assert np.array_equal(even, spaced_steps(200, count)[spaced_steps(200, count) < 200 * below])
+    assert np.array_equal(even, spaced_steps(1000, count)[spaced_steps(1000, count) < 1000 * below])
     assert len(found) == len(even)
     assert (np.diff(found) < 0).all()
-    assert ((found >= 0) & (found < 200)).all()
+    assert ((found >= 0) & (found < 1000)).all()
     if shift == 1:
         assert np.array_equal(found, even)
     if count <= 8:  # then there is room for all of them
         levels = [(shifted.level(int(t))[1], plain.level(int(n))[1])
                   for t, n in zip(found, even, strict=True)]  # fmt: skip
         for own, asked in levels:
-            assert own == pytest.approx(asked, abs=0.03)
+            assert own == pytest.approx(asked, abs=0.02)
 
 
 def test_shares_of_a_shifted_schedule_are_as_noisy() -> None:
