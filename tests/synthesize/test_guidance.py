@@ -187,6 +187,12 @@ def test_wrong_calls_are_refused(models: dict[str, Path], tmp_path: Path) -> Non
     other = {**generator.header.normalisation, "schedule": {"name": "linear", "steps": 1000}}
     with pytest.raises(UsageError, match="noise schedule"):
         guide.check("dim", other)
+    own = generator.header.normalisation
+    with pytest.raises(UsageError, match="noise schedule"):
+        guide.check("dim", {**own, "schedule": {**own["schedule"], "shift": 4.0}})
+    # Models of before say nothing of a shift, and have none.
+    before = {k: v for k, v in own["schedule"].items() if k != "shift"}
+    guide.check("dim", {**own, "schedule": before})
     with pytest.raises(UsageError, match="kind 'noisy-classifier'"):
         Generator.load(models["classifier"])
     config = models["place"] / "classifier.yaml"

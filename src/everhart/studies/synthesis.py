@@ -150,6 +150,7 @@ class FewImagesStudy:
     ) -> dict[str, Any]:
         """Train, draw and audit; each seed has images, weights and samples of its own."""
         from everhart.synthesize.generator import Generator
+        from everhart.training.model_file import read_header
 
         size = _SIZES[scale.name]
         results = folder / self.name
@@ -167,7 +168,7 @@ class FewImagesStudy:
             made = _draw(generator, size, place / "made")
             # Of the model's card: a run of before may have trained it.
             minutes = [
-                Generator.load(place / run / "model.safetensors").header.card.metrics["cpu_minutes"]
+                read_header(place / run / "model.safetensors").card.metrics["cpu_minutes"]
                 for run in ("shapes", "run")
             ]
             said = {"training_cpu_minutes": sum(minutes)}

@@ -110,9 +110,9 @@ class _Samples:
     """Training samples, stage by stage; of the last stage and unchanged, to judge by."""
 
     def __init__(
-        self, images: tuple[TrainingImage, ...], config: ClassifierConfig, steps: int
+        self, images: tuple[TrainingImage, ...], config: ClassifierConfig, schedule: NoiseSchedule
     ) -> None:
-        self.images, self.config, self.steps = images, config, steps
+        self.images, self.config, self.schedule = images, config, schedule
 
     def at_step(self, step: int) -> tuple[SampleFunction, int]:
         settings = self.config.optimiser
@@ -132,7 +132,7 @@ class _Samples:
         patch = draw_patch(self.images, stage, rng, augmentation)
         pixels = np.ascontiguousarray(patch.pixels[None])
         noise = rng.standard_normal(pixels.shape, np.float32)
-        t = np.int64(rng.integers(self.steps))
+        t = np.int64(self.schedule.draw(rng, plain=stage.noise == "plain"))
         return _Sample(pixels, patch.position, np.int64(patch.label), noise, t)
 
 
@@ -215,11 +215,11 @@ def train(
     )
     schedule = NoiseSchedule(**said["schedule"])
     start_run(folder, config)
-    held_out = _Samples(images.held_out, config, schedule.steps) if images.held_out else None
+    held_out = _Samples(images.held_out, config, schedule) if images.held_out else None
     task = _Task(network, config.optimiser, schedule)
     figures = fit(
         task,
-        _Samples(images.images, config, schedule.steps),
+        _Samples(images.images, config, schedule),
         run=folder,
         seed=config.seed,
         validation=None if held_out is None else held_out.to_judge,

@@ -161,10 +161,7 @@ class NoiseSchedule:
             Whether its noise is to be distributed as in the plain schedule.
         """
         step = int(rng.integers(self.steps))
-        if not plain or self.shift == 1:
-            return step
-        noisy, wanted = (np.log1p(-a) - np.log(a) for a in (self.alpha_bar, self._plain[step]))
-        return int(np.abs(noisy - wanted).argmin())
+        return int(self.as_noisy(np.array([step]))[0]) if plain else step
 
     def as_noisy(self, even: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return steps that are as noisy as some of the plain schedule.
