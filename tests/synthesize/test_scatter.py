@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 
 from everhart.synthesize.samplers import Predict, sample
@@ -188,8 +190,40 @@ def test_pixels_at_the_limits_of_the_image_have_groups_like_others() -> None:
 
 def test_a_model_of_before_is_taken_as_symmetric() -> None:
     scatter = scatter_of(NoiseSchedule("cosine", 1000, "v"))
-    old = {n: v for n, v in scatter.to_header().items() if n not in ("slope", "biases", "skews")}
+    old = {
+        n: v
+        for n, v in scatter.to_header().items()
+        if n not in ("slope", "biases", "fine_gains", "skews")
+    }
     read = Scatter.from_header(old)
     assert np.all(read.slope == 1)
     assert not read.biases.any()
     assert not read.skews.any()
+    assert np.array_equal(read.fine_gains, read.gains)
+
+
+def test_uncertain_edges_and_borders_add_nothing_to_the_finest_grain() -> None:
+    """Shot noise on lines whose edges are not known well, over a slope from dark to bright."""
+    rng = np.random.default_rng(0)
+    wave = np.sin(2 * np.pi * np.arange(64) / 16)[None] * np.ones((64, 1))
+    seen = 0.5 * wave + np.linspace(-0.4, 0.4, 64)[:, None]
+    smooth = ndimage.gaussian_filter(rng.normal(size=(48, 1, 64, 64)), (0, 0, 3, 3), mode="wrap")
+    wrong = 4.0 * (1 - wave**2) * smooth
+    shot = 0.12 * np.sqrt(seen + 1.0) * rng.normal(size=wrong.shape)
+    seen = np.broadcast_to(seen, wrong.shape).copy()
+    known = seen + wrong + shot
+    t, schedule = 60, NoiseSchedule()
+    rows = _at_one_time(seen, known, schedule.level(t)[1])
+    scatter = Scatter(np.array([t - 1, t + 1]), **{n: np.stack([v, v]) for n, v in rows.items()})
+    start = torch.from_numpy(seen)
+    drawn = (start + scatter.draw(start, schedule, t, torch.Generator().manual_seed(0))).numpy()
+
+    def finest(images: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Variance of fourth differences down the columns: at edges, in the bright, in the dark."""
+        fine = np.diff(images, n=4, axis=-2)[:, 0] ** 2
+        along = np.abs(wave[0])
+        at_edges = fine[..., along < 0.1].mean()
+        bright, dark = (fine[..., sign * wave[0] > 0.9].mean() for sign in (1, -1))
+        return np.array([at_edges, bright, dark])
+
+    assert finest(drawn) == pytest.approx(finest(known), rel=0.08)

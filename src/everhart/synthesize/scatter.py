@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import torch
@@ -38,10 +37,11 @@ from shapes that are not known yet, and to put it right would take contrast from
 _MOST_SKEWED = 2.0
 """Of what a bent normal distribution can be: its skewness is 2.83 at most."""
 
-_FINE_CELL = 4
-"""Frequencies from here on, 0.25 a pixel, have no shapes beside them, and a factor of their own."""
+_FINE_CELL, _FINEST_CELL = 4, 7
+"""Frequencies from 0.25 a pixel on have no shapes beside them, and a factor of their own each; from
+there to 0.44 what is coarse goes over into grain."""
 
-_TABLES = ("slope", "power", "levels", "biases", "gains", "skews")
+_TABLES = ("slope", "power", "levels", "biases", "gains", "fine_gains", "skews")
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,8 @@ class Scatter:
     symmetric. That part follows from :math:`\hat x_0` by regression on known images. The rest is
     drawn; it is neither white (edges and the detector's blur are in it) nor as strong in the dark
     as in the bright (shot noise), nor symmetric. Here it is independent numbers, filtered to a
-    spectrum, bent to a skewness and scaled by grey level.
+    spectrum, scaled by grey level and bent to a skewness. Grain is scaled apart from what is
+    coarser: edges, at levels between those of the layers, are uncertain, and have no more grain.
 
     Parameters
     ----------
@@ -66,9 +67,9 @@ class Scatter:
         Variance of the rest over :math:`s_t^2` at the same frequencies.
     levels
         Grey levels of :math:`\hat x_0` in order, ``(times, levels)``.
-    biases, gains, skews
+    biases, gains, fine_gains, skews
         There: what is to be added to :math:`\hat x_0`; the variance of the rest over that of all
-        pixels; its skewness.
+        pixels, of what is coarse and of grain; the skewness of both together.
 
     References
     ----------
@@ -84,6 +85,7 @@ class Scatter:
     levels: Float
     biases: Float
     gains: Float
+    fine_gains: Float
     skews: Float
 
     @classmethod
@@ -93,6 +95,7 @@ class Scatter:
         # Models of before had their mean taken as it is, and the rest as symmetric.
         older = {"slope": np.ones_like(floats["power"])}
         older |= dict.fromkeys(("biases", "skews"), np.zeros_like(floats["gains"]))
+        older |= {"fine_gains": floats["gains"]}
         return cls(np.asarray(said["times"], np.int64), **{**older, **floats})
 
     def to_header(self) -> dict[str, Any]:
@@ -134,15 +137,25 @@ class Scatter:
             return torch.from_numpy(np.interp(level, levels, now(table))).to(x0)
 
         wide = x0.new_empty((*x0.shape[:2], *(n + 2 * REACH_PX for n in x0.shape[2:])))
-        power = now(self.power)
-        strength = math.sqrt(_mean_over_frequencies(power))
-        unit = _filtered(noise_like(wide, generator), np.sqrt(power) / strength)
+        amplitude = np.sqrt(now(self.power))
+        white = noise_like(wide, generator)
+        scales = [here(gains).sqrt() for gains in (self.gains, self.fine_gains)]
+        parts = [_filtered(white, amplitude * band) for band in _BANDS]
+        rest = scales[0] * parts[0] + scales[1] * parts[1]
+        # What both have in common counts, too: they are of the same numbers.
+        (coarse, both), (_, fine) = (
+            [_mean_over_frequencies(amplitude**2 * one * two) for two in _BANDS] for one in _BANDS
+        )
+        spread = (
+            scales[0] ** 2 * coarse + 2 * scales[0] * scales[1] * both + scales[1] ** 2 * fine
+        ).sqrt()
+        unit = rest / spread
         # A little of the square is skewed, and has nearly the spectrum of what is squared: so much
         # that the skewness is right to the first order.
         bend = here(self.skews) / 6
         skewed = (unit + bend * (unit**2 - 1)) / (1 + 2 * bend**2).sqrt()
-        rest = schedule.level(t)[1] * strength * here(self.gains).sqrt() * skewed
-        return _corrected(x0, now(self.slope)) - x0 + here(self.biases) + rest
+        added = _corrected(x0, now(self.slope)) - x0 + here(self.biases)
+        return added + schedule.level(t)[1] * spread * skewed
 
 
 def measure_scatter(
@@ -204,7 +217,8 @@ def _at_one_time(seen: Float, known: Float, level: float) -> dict[str, Float]:
     off = known - seen
     # Neighbours are taken together: a frequency with nothing beside one with much would have a
     # factor of its own, which the filter would give the other a part of.
-    cross, own = (_pooled(_cross_power(one, seen)) for one in (off, seen))
+    detail = seen - seen.mean(axis=(-2, -1), keepdims=True)
+    cross, own = (_pooled(_cross_power(one, detail)) for one in (off, detail))
     slope = (1 + cross / np.maximum(own, _FLOOR)).clip(0, _STEEPEST)
     # The largest shapes are nearly all of an image's variance, and are seen whole or not at all.
     slope[:2, :2] = 1
@@ -221,21 +235,38 @@ def _at_one_time(seen: Float, known: Float, level: float) -> dict[str, Float]:
     levels = np.maximum.accumulate(mean(seen))
     biases = mean(off) if level <= _GRAIN_LEVEL else np.zeros(_LEVELS)
     off = (off - np.interp(seen, levels, biases)) / level
+    fine = _filtered(_wide(torch.from_numpy(off)), _BANDS[1]).numpy()
+    parts = (off - fine, fine)
+    gains = [mean(part**2) / max(float(np.mean(part**2)), _FLOOR) for part in parts]
+    gains = [np.maximum(some, _FLOOR) for some in gains]
+    # The spectrum is of what is scaled by grey level when it is drawn: scaling alone, by an image
+    # with edges, takes some to the finest frequencies.
+    even = sum(
+        part / np.sqrt(np.interp(seen, levels, some))
+        for part, some in zip(parts, gains, strict=True)
+    )
     variance = np.maximum(mean(off**2), _FLOOR)
     return {
         "slope": slope,
-        "power": np.maximum(_cross_power(off, off), _FLOOR),
+        "power": np.maximum(_cross_power(even, even), _FLOOR),
         "levels": levels,
         "biases": biases,
-        "gains": variance / max(float(np.mean(off**2)), _FLOOR),
+        "gains": gains[0],
+        "fine_gains": gains[1],
         "skews": (mean(off**3) / variance**1.5).clip(-_MOST_SKEWED, _MOST_SKEWED),
     }
 
 
 def _cross_power(one: Float, two: Float) -> Float:
-    """Return the mean cross power in cells around the frequencies n / 16 along each axis."""
+    """Return the mean cross power in cells around the frequencies n / 16 along each axis.
+
+    Images fade out at their borders: what is cut off there would have all frequencies.
+    """
     height, width = one.shape[-2:]
-    spectrum = (np.fft.fft2(one) * np.fft.fft2(two).conj()).real / (height * width)
+    window = np.outer(_fading(height), _fading(width))
+    window /= np.sqrt(np.mean(window**2))
+    first, second = (np.fft.fft2(window * image) for image in (one, two))
+    spectrum = (first * second.conj()).real / (height * width)
     rows, columns = (
         np.rint(np.abs(np.fft.fftfreq(n)) * 2 * REACH_PX).astype(int) for n in (height, width)
     )
@@ -244,6 +275,13 @@ def _cross_power(one: Float, two: Float) -> Float:
     total = np.bincount(cell, spectrum.mean(axis=(0, 1)).ravel(), minlength=_CELLS**2)
     mean = np.where(count > 0, total / np.maximum(count, 1), total.sum() / count.sum())
     return np.asarray(mean.reshape(_CELLS, _CELLS), np.float64)
+
+
+def _fading(size: int) -> Float:
+    """Return 1, and half a wave to 0 at both ends."""
+    reach = min(REACH_PX, size // 4)
+    rise = 0.5 - 0.5 * np.cos(np.pi * (np.arange(reach) + 0.5) / max(reach, 1))
+    return np.concatenate([rise, np.ones(size - 2 * reach), rise[::-1]])
 
 
 def _pooled(table: Float) -> Float:
@@ -269,16 +307,23 @@ def _mean_over_frequencies(response: Float) -> float:
 
 def _corrected(seen: Tensor, slope: Float) -> Tensor:
     """Return what is seen with a factor on each frequency but the lowest."""
+    return seen + _filtered(_wide(seen), slope - 1)
+
+
+def _wide(seen: Tensor) -> Tensor:
     # Reflection keeps grain as strong at the border, but needs more pixels than it adds.
     mode = "reflect" if min(seen.shape[-2:]) > REACH_PX else "replicate"
-    return seen + _filtered(F.pad(seen, (REACH_PX,) * 4, mode=mode), slope - 1)
+    return F.pad(seen, (REACH_PX,) * 4, mode=mode)
 
 
 def _filtered(wide: Tensor, response: Float) -> Tensor:
     """Return what is left within the borders of images that are filtered to a response."""
-    kernel = torch.from_numpy(_kernel(response)).to(wide)[None, None]
-    channels = wide.shape[1]
-    return F.conv2d(wide, kernel.expand(channels, 1, -1, -1), groups=channels)
+    size = wide.shape[-2:]
+    kernel = torch.from_numpy(_kernel(response)).to(wide)
+    # What comes from beyond a border comes from the opposite one, and is cut off.
+    spectrum = torch.fft.rfft2(wide) * torch.fft.rfft2(kernel, s=size)
+    filtered: Tensor = torch.fft.irfft2(spectrum, s=size)
+    return filtered[..., 2 * REACH_PX :, 2 * REACH_PX :]
 
 
 def _kernel(response: Float) -> NDArray[np.float32]:
@@ -291,6 +336,17 @@ def _kernel(response: Float) -> NDArray[np.float32]:
     kernel[[0, -1]] /= 2
     kernel[:, [0, -1]] /= 2
     return kernel.astype(np.float32)
+
+
+def _bands() -> tuple[Float, Float]:
+    """Return the responses of what is coarse and of grain: together they are 1."""
+    cell = np.hypot(*np.mgrid[:_CELLS, :_CELLS])
+    way = ((cell - _FINE_CELL) / (_FINEST_CELL - _FINE_CELL)).clip(0, 1)
+    fine = 0.5 - 0.5 * np.cos(np.pi * way)
+    return 1 - fine, fine
+
+
+_BANDS: Final = _bands()
 
 
 def _digits(row: Float) -> list[Any]:
