@@ -86,6 +86,31 @@ def test_images_follow_their_masks_and_are_written_with_them(model: Path, tmp_pa
     assert len(again.images) == 8
 
 
+def test_images_are_drawn_from_new_masks_between_those_that_there_are(
+    model: Path, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(9)
+    (tmp_path / "layouts").mkdir()
+    known = [_mask(rng) for _ in range(3)]
+    for number, mask in enumerate(known):
+        write(mask, tmp_path / "layouts" / f"{number}.png")
+    words = ["synthesize", "-m", str(model), "--steps", "5", "--new-masks", "4"]
+    given = ["--mask", str(tmp_path / "layouts"), "--json", str(tmp_path / "made.json")]
+    done = CliRunner().invoke(app, [*words, *given, "-n", "2", "-o", str(tmp_path / "made")])
+    assert done.exit_code == 0, done.output
+    names = sorted(p.stem for p in (tmp_path / "made").glob("*.tif"))
+    assert names == [f"new_{k // 2:04d}_{k:06d}" for k in range(8)]
+    drawn_from = [np.asarray(read(tmp_path / "made" / "masks" / f"{name}.png").pixels) for name in names]
+    assert np.array_equal(drawn_from[0], drawn_from[1])
+    assert len({mask.tobytes() for mask in (*known, *drawn_from)}) == 7
+    assert set(np.unique(drawn_from)) <= set(VALUES)
+    record = json.loads((tmp_path / "made.json").read_text(encoding="utf-8"))
+    assert [Path(image["mask"]).stem for image in record["images"]] == names
+    alone = CliRunner().invoke(app, [*words, "-o", str(tmp_path / "alone")])
+    assert "without --mask" in str(alone.exception)
+    assert not (tmp_path / "alone").exists()
+
+
 def test_wrong_masks_are_refused_before_any_work(model: Path, tmp_path: Path) -> None:
     generator = Generator.load(model)
     with pytest.raises(UsageError, match="the value 7"):

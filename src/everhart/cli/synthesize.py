@@ -54,6 +54,14 @@ def synthesize(
             "images of each, written with their masks.",
         ),
     ] = None,
+    new_masks: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Draw from so many new label images, which lie between those of --mask, and not "
+            "from these.",
+        ),
+    ] = 0,
     guidance: Guidance = 1.0,
     classifier: Classifier = None,
     size: Annotated[
@@ -95,12 +103,21 @@ def synthesize(
       everhart synthesize -m run/model.safetensors -o made --label oval --classifier c.safetensors
       everhart synthesize -m run/model.safetensors -o made --size 1024x1024
       everhart synthesize -m run/model.safetensors -n 5 -o made --mask layouts
+      everhart synthesize -m run/model.safetensors -n 4 -o made --mask layouts --new-masks 50
     """
     shape = None if size is None else height_and_width(size)
-    jobs = _jobs(mask, n, seed, output, format_)
+    layouts = _layouts(mask)
+    if new_masks and mask is None:
+        raise UsageError(
+            f"--new-masks {new_masks} was given without --mask: give the label images that new "
+            "ones are to lie between."
+        )
+    names = [f"new_{k:04d}" for k in range(new_masks)] or [path.stem for path in layouts]
+    if not new_masks and mask is not None and not mask.is_dir():
+        names = ["synthetic"]
+    jobs = _jobs(names if mask else None, n, seed, output, format_)
     outputs = [path for job in jobs for path in (*job.images, *job.masks)]
-    given_files = [path for path in (model, classifier) if path is not None]
-    given_files += [job.mask for job in jobs if job.mask is not None]
+    given_files = [path for path in (model, classifier) if path is not None] + layouts
     check_outputs(outputs, overwrite=overwrite, inputs=given_files, in_new_folder=True)
     check_outputs([json_path], overwrite=overwrite, inputs=given_files, others=outputs)
     from everhart.io import write
@@ -109,7 +126,7 @@ def synthesize(
 
     generator = Generator.load(model, device=device)
     guide = _guide(classifier, device)
-    masks = [None if job.mask is None else _read_mask(job.mask) for job in jobs]
+    masks = _masks(layouts, new_masks, seed)
     for given in masks:
         generator.check(label=label, mask=given, classifier=guide, size=shape)
     make_folder(output)
@@ -136,10 +153,11 @@ def synthesize(
                 start_level=start_level,
                 on_progress=tell,
             )
-            for image, path in zip(images, job.images, strict=True):
+            sources = job.masks if new_masks else [*layouts[number : number + 1]] * n
+            for k, (image, path) in enumerate(zip(images, job.images, strict=True)):
                 write(image, path, overwrite=overwrite)
                 entry = {"output": str(path), **image.history[-1].to_dict()}
-                entries.append(entry if job.mask is None else {**entry, "mask": str(job.mask)})
+                entries.append({**entry, "mask": str(sources[k])} if sources else entry)
             for path in job.masks:
                 assert given is not None
                 labels = Micrograph(given, generator.pixel_size_nm, {"synthetic": True})
@@ -152,32 +170,42 @@ def synthesize(
 
 
 class _Job(NamedTuple):
-    """Images that are drawn by one label image, or by none."""
+    """Images that are drawn by one label image, or by none, and where the label image goes."""
 
-    mask: Path | None
     images: list[Path]
     masks: list[Path]
 
 
-def _jobs(mask: Path | None, n: int, seed: int, output: Path, suffix: str) -> list[_Job]:
-    """Decide what is drawn by which label image, and where it goes: both by the same name."""
+def _layouts(mask: Path | None) -> list[Path]:
     if mask is None:
-        names = [f"synthetic_{seed + k:06d}" for k in range(n)]
-        return [_Job(None, [output / f"{name}.{suffix}" for name in names], [])]
+        return []
     from everhart.io import image_paths
 
+    return image_paths(mask)
+
+
+def _jobs(names: list[str] | None, n: int, seed: int, output: Path, suffix: str) -> list[_Job]:
+    """Decide where it goes: image and mask by the same name, by that of the label image."""
+    with_masks = names is not None
     jobs = []
-    for number, path in enumerate(image_paths(mask)):
-        stem = path.stem if mask.is_dir() else "synthetic"
-        names = [f"{stem}_{seed + number * n + k:06d}" for k in range(n)]
-        jobs.append(
-            _Job(
-                path,
-                [output / f"{name}.{suffix}" for name in names],
-                [output / _MASKS / f"{name}.png" for name in names],
-            )
-        )
+    for number, stem in enumerate(names or ["synthetic"]):
+        own = [f"{stem}_{seed + number * n + k:06d}" for k in range(n)]
+        images = [output / f"{name}.{suffix}" for name in own]
+        masks = [output / _MASKS / f"{name}.png" for name in own] if with_masks else []
+        jobs.append(_Job(images, masks))
     return jobs
+
+
+def _masks(layouts: list[Path], new: int, seed: int) -> list[NDArray[Any] | None]:
+    """Return what each job draws from."""
+    import numpy as np
+
+    from everhart.synthesize.masks import new_masks
+
+    if not layouts:
+        return [None]
+    masks = [_read_mask(path) for path in layouts]
+    return [*(new_masks(masks, new, np.random.default_rng(seed)) if new else masks)]
 
 
 def _read_mask(path: Path) -> NDArray[Any]:
