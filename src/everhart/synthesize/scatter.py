@@ -41,6 +41,9 @@ _FINE_CELL, _FINEST_CELL = 4, 7
 """Frequencies from 0.25 a pixel on have no shapes beside them, and a factor of their own each; from
 there to 0.44 what is coarse goes over into grain."""
 
+_LEAST_GRAIN, _MOST_GRAIN = 0.3, 1.5
+"""How far the variance of grain that is drawn may be from that of grain that is not seen."""
+
 _TABLES = ("slope", "power", "levels", "biases", "gains", "fine_gains", "skews")
 
 
@@ -222,7 +225,8 @@ def _at_one_time(seen: Float, known: Float, level: float) -> dict[str, Float]:
     slope = (1 + cross / np.maximum(own, _FLOOR)).clip(0, _STEEPEST)
     # The largest shapes are nearly all of an image's variance, and are seen whole or not at all.
     slope[:2, :2] = 1
-    off = known - _corrected(torch.from_numpy(seen), slope).numpy()
+    right = _corrected(torch.from_numpy(seen), slope).numpy()
+    off = known - right
     group = np.digitize(seen, np.quantile(seen, _ENDS)).ravel()
     count = np.bincount(group, minlength=_LEVELS)
     # Where much lies at a limit of the image, a group is empty: it is what its neighbours are.
@@ -234,8 +238,9 @@ def _at_one_time(seen: Float, known: Float, level: float) -> dict[str, Float]:
 
     levels = np.maximum.accumulate(mean(seen))
     biases = mean(off) if level <= _GRAIN_LEVEL else np.zeros(_LEVELS)
-    off = (off - np.interp(seen, levels, biases)) / level
-    fine = _filtered(_wide(torch.from_numpy(off)), _BANDS[1]).numpy()
+    bias = np.interp(seen, levels, biases)
+    off = (off - bias) / level
+    fine = _grain(off)
     parts = (off - fine, fine)
     gains = [mean(part**2) / max(float(np.mean(part**2)), _FLOOR) for part in parts]
     gains = [np.maximum(some, _FLOOR) for some in gains]
@@ -245,6 +250,10 @@ def _at_one_time(seen: Float, known: Float, level: float) -> dict[str, Float]:
         part / np.sqrt(np.interp(seen, levels, some))
         for part, some in zip(parts, gains, strict=True)
     )
+    # Dark grain that is seen is too strong, and bright grain too weak: a factor on frequencies is
+    # one for both. So as much is drawn as makes the grain of images with what is seen of it.
+    wanted = (mean(_grain(known) ** 2) - mean(_grain(right + bias) ** 2)) / level**2
+    share = (wanted / np.maximum(mean(fine**2), _FLOOR)).clip(_LEAST_GRAIN, _MOST_GRAIN)
     variance = np.maximum(mean(off**2), _FLOOR)
     return {
         "slope": slope,
@@ -252,7 +261,7 @@ def _at_one_time(seen: Float, known: Float, level: float) -> dict[str, Float]:
         "levels": levels,
         "biases": biases,
         "gains": gains[0],
-        "fine_gains": gains[1],
+        "fine_gains": gains[1] * share,
         "skews": (mean(off**3) / variance**1.5).clip(-_MOST_SKEWED, _MOST_SKEWED),
     }
 
@@ -308,6 +317,12 @@ def _mean_over_frequencies(response: Float) -> float:
 def _corrected(seen: Tensor, slope: Float) -> Tensor:
     """Return what is seen with a factor on each frequency but the lowest."""
     return seen + _filtered(_wide(seen), slope - 1)
+
+
+def _grain(images: Float) -> Float:
+    """Return the finest detail of images."""
+    fine: Float = _filtered(_wide(torch.from_numpy(images)), _BANDS[1]).numpy()
+    return fine
 
 
 def _wide(seen: Tensor) -> Tensor:
