@@ -35,6 +35,32 @@ def test_a_model_tells_discs_from_background(model: Path, rng):
     assert "6 labelled images" in header.card.training_data
 
 
+def test_places_are_learned_where_crops_are_whole_images(tmp_path: Path):
+    """Noise has no other sign of its class than where it is: nothing may be added at use."""
+    rng = np.random.default_rng(0)
+    truth = np.zeros((32, 32), np.uint8)
+    truth[16:] = 1
+    for number in range(12):
+        noise = rng.normal(100, 10, truth.shape).astype(np.float32)
+        eh.io.write(noise, tmp_path / f"{number}.tif")
+        eh.io.write(truth, tmp_path / f"{number}.png")
+    config = {
+        "task": "segment",
+        "data": {"folder": str(tmp_path), "images": "*.tif", "labels": "*.png"},
+        "classes": {"upper": 0, "lower": 1},
+        "crop_px": 32,
+        "network": {"widths": [8, 16, 32], "stem": 1},
+        "augmentation": {"flips": False, "count": 0},
+        "optimiser": {
+            "steps": 120, "batch_size": 8, "learning_rate": 5e-3, "warmup_steps": 10,
+            "ema_decay": 0.9, "steps_per_epoch": 120, "threads": 1,
+        },
+    }  # fmt: skip
+    segmenter = Segmenter.load(train(written(config, tmp_path / "c"), tmp_path / "run"))
+    found = segmenter.segment(rng.normal(100, 10, truth.shape).astype(np.float32)).classes
+    assert ((found == segmenter.classes.index("lower")) == truth).mean() > 0.95
+
+
 def test_tiles_are_not_seen(model: Path, rng):
     image, _ = discs(rng, 150)
     segmenter = Segmenter.load(model, device="cpu", precision="fp32")

@@ -10,7 +10,7 @@ from everhart.nn.onnx_unet import unet_nodes
 from everhart.restore.models import find_model
 from everhart.restore.network import OUTLIER
 from everhart.segment.network import ARCHITECTURE, KIND
-from everhart.segment.segmenter import BORDER, Segmenter
+from everhart.segment.segmenter import Segmenter
 from everhart.training.model_file import read_header
 from everhart.training.onnx_file import Exported, check_target, checked_difference, write_onnx
 
@@ -69,7 +69,7 @@ def export_segmenter(model: str | Path, out: str | Path, *, overwrite: bool = Fa
         "scale": segmenter.scale,
         "stride_px": network.config.stride,
         "receptive_radius_px": network.config.receptive_radius,
-        "border_px": BORDER,
+        "border_px": 0,  # as of denoisers, for one way to read both
         "clip": OUTLIER,
     }
     difference = checked_difference(proto, target, network, network.config.stride)

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Segmented", "Segmenter"]
 
-BORDER = 16
-"""Pixels by which an image is continued by reflection before the network sees it."""
-
 DEFAULT_MEMORY_MB = 350.0
 """Cap for the activations of one tile."""
 
@@ -217,7 +214,9 @@ class Segmenter:
     ) -> NDArray[np.uint8]:
         """Return the most likely class of every pixel, tile by tile."""
         stride = self.network.config.stride
-        padding = [(BORDER, BORDER + -(n + 2 * BORDER) % stride) for n in image.shape]
+        # No more is added at the borders than must be: in training a crop ends where it ends, and
+        # where crops are whole images a network learns places from that.
+        padding = [(0, -n % stride) for n in image.shape]
         mode = "reflect" if min(image.shape) > 1 else "edge"
         padded = np.pad(image, padding, mode=mode)  # type: ignore[call-overload]
         out = np.empty(padded.shape, np.uint8)
@@ -232,9 +231,7 @@ class Segmenter:
             scores = self._averaged(window) if average else self._scores(window)
             core = scores[0][(slice(None), *tile.keep)]
             out[tile.core] = core.argmax(0).to(torch.uint8).cpu().numpy()
-        return np.ascontiguousarray(
-            out[BORDER : BORDER + image.shape[0], BORDER : BORDER + image.shape[1]]
-        )
+        return np.ascontiguousarray(out[: image.shape[0], : image.shape[1]])
 
     def _scores(self, window: Tensor) -> Tensor:
         if self._openvino is not None:
