@@ -100,7 +100,9 @@ def test_images_are_drawn_from_new_masks_between_those_that_there_are(
     assert done.exit_code == 0, done.output
     names = sorted(p.stem for p in (tmp_path / "made").glob("*.tif"))
     assert names == [f"new_{k // 2:04d}_{k:06d}" for k in range(8)]
-    drawn_from = [np.asarray(read(tmp_path / "made" / "masks" / f"{name}.png").pixels) for name in names]
+    drawn_from = [
+        np.asarray(read(tmp_path / "made" / "masks" / f"{name}.png").pixels) for name in names
+    ]
     assert np.array_equal(drawn_from[0], drawn_from[1])
     assert len({mask.tobytes() for mask in (*known, *drawn_from)}) == 7
     assert set(np.unique(drawn_from)) <= set(VALUES)
@@ -109,6 +111,32 @@ def test_images_are_drawn_from_new_masks_between_those_that_there_are(
     alone = CliRunner().invoke(app, [*words, "-o", str(tmp_path / "alone")])
     assert "without --mask" in str(alone.exception)
     assert not (tmp_path / "alone").exists()
+
+
+def test_what_is_inpainted_follows_a_label_image(model: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    layout = np.full(SIZE, VALUES[0], np.uint8)
+    layout[:, 8:16] = VALUES[1]
+    hidden = np.zeros(SIZE, np.uint8)
+    hidden[:, 6:18] = 1
+    # What is not hidden is dark, and says nothing of the bar.
+    image = (LEVELS[0] + rng.normal(0, 8, SIZE)).round().clip(0, 255).astype(np.uint8)
+    for name, pixels in {"image": image, "hole": hidden, "layout": layout}.items():
+        write(pixels, tmp_path / f"{name}.png")
+    words = [
+        "inpaint", str(tmp_path / "image.png"), "--mask", str(tmp_path / "hole.png"),
+        "-m", str(model), "-o", str(tmp_path / "out.tif"), "--steps", "40", "--repeats", "2",
+        "--layout", str(tmp_path / "layout.png"),
+    ]  # fmt: skip
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    filled = read(tmp_path / "out.tif")
+    assert np.array_equal(np.asarray(filled.pixels)[hidden == 0], image[hidden == 0])
+    bright = np.asarray(filled.pixels) > np.mean(LEVELS)
+    assert (bright == (layout == VALUES[1])).mean() > 0.9
+    assert "mask_sha256" in filled.history[-1].parameters
+    with pytest.raises(UsageError, match="same size"):
+        Generator.load(model).inpaint(read(tmp_path / "image.png"), hidden > 0, mask=layout[:8])
 
 
 def test_wrong_masks_are_refused_before_any_work(model: Path, tmp_path: Path) -> None:

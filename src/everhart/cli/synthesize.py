@@ -233,6 +233,13 @@ def inpaint(
         Path, typer.Option("--output", "-o", metavar="OUT", help="File of the result.")
     ],
     label: Label = None,
+    layout: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Label image of the whole, for models that know masks: what is drawn follows it.",
+        ),
+    ] = None,
     guidance: Guidance = 1.0,
     classifier: Classifier = None,
     steps: Annotated[int, typer.Option(min=1, help="Noise levels.")] = 250,
@@ -252,9 +259,8 @@ def inpaint(
     Example:
       everhart inpaint image.tif --mask hole.png -m run/model.safetensors -o filled.tif
     """
-    check_outputs(
-        [output], overwrite=overwrite, inputs=[p for p in (image, mask, model, classifier) if p]
-    )
+    given_files = [path for path in (image, mask, model, layout, classifier) if path is not None]
+    check_outputs([output], overwrite=overwrite, inputs=given_files)
     from everhart.io import read, write
     from everhart.synthesize.generator import Generator
 
@@ -271,6 +277,7 @@ def inpaint(
             hidden,
             seed=seed,
             label=label,
+            mask=None if layout is None else _read_mask(layout),
             guidance=guidance,
             classifier=guide,
             steps=steps,

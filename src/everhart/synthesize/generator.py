@@ -257,6 +257,7 @@ class Generator:
         *,
         seed: int = 0,
         label: str | None = None,
+        mask: NDArray[Any] | None = None,
         guidance: float = 1.0,
         classifier: Guide | None = None,
         steps: int = 250,
@@ -272,6 +273,8 @@ class Generator:
             An image like those of the training, ``(H, W)``.
         hidden
             ``(H, W)``: where it is to be drawn.
+        mask
+            Label image of the whole ``(H, W)``, for models that know it: what is drawn follows it.
         seed, label, guidance, classifier
             As for :meth:`synthesize`.
         steps, jump, repeats
@@ -287,8 +290,13 @@ class Generator:
         Raises
         ------
         UsageError
-            If the mask has another size than the image, hides nothing or everything.
+            If a mask has another size than the image, or nothing or everything is hidden.
         """
+        if mask is not None and mask.shape != image.shape:
+            raise UsageError(
+                f"An image of shape {image.shape} and a label image of shape {mask.shape} were "
+                "given: both are of the same size."
+            )
         if hidden.shape != image.shape or image.ndim != 2:
             raise UsageError(
                 f"An image of shape {image.shape} and a mask of shape {hidden.shape} were given: "
@@ -307,7 +315,7 @@ class Generator:
         values = self.grey.normalise(np.where(hidden, self.grey.middle_grey, image.pixels))
         given = torch.from_numpy(values)[None, None].to(self.device)
         shape = shape_of(image.pixels)
-        told, wanted = self._asked(label, None, classifier)
+        told, wanted = self._asked(label, mask, classifier)
         condition = self._conditions.at(told, [(0, 0)], shape, shape)
         with torch.no_grad():
             drawn = inpaint(
@@ -325,13 +333,14 @@ class Generator:
             )
         filled = self.grey.restore(drawn[0, 0].cpu().numpy())
         pixels = np.where(hidden, filled, image.pixels)
-        entry = HistoryEntry(
-            "inpaint",
-            {"seed": seed, "label": label, "guidance": guidance, "steps": steps,
-             "jump": jump, "repeats": repeats, "hidden_percent": round(100 * hidden.mean(), 4),
-             "model": self.header.card.name},
-            self.sha256,
-        )  # fmt: skip
+        parameters: dict[str, Any] = {
+            "seed": seed, "label": label, "guidance": guidance, "steps": steps,
+            "jump": jump, "repeats": repeats, "hidden_percent": round(100 * hidden.mean(), 4),
+            "model": self.header.card.name,
+        }  # fmt: skip
+        if mask is not None:
+            parameters["mask_sha256"] = hash_of(mask)
+        entry = HistoryEntry("inpaint", parameters, self.sha256)
         metadata = {**image.metadata, "synthetic": "partly"}
         return Micrograph(pixels, image.pixel_size_nm, metadata, (*image.history, entry))
 
