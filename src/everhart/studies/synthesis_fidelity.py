@@ -249,13 +249,15 @@ class _Protocols:
         hidden = np.zeros((edge, edge), bool)
         hidden[window] = True
         steps, jump, repeats = self.size.repaint
-        fills: dict[str, list[Pixels]] = {"generator": [], "smooth": [], "mean": []}
+        told = {"generator": False, "generator that is told the mask": True}
+        fills: dict[str, list[Pixels]] = {name: [] for name in (*told, "smooth", "mean")}
         for n, s in enumerate(some):
-            filled = self.generator.inpaint(
-                Micrograph(s.first), hidden, seed=_FIRST + n, steps=steps, jump=jump,
-                repeats=repeats,
-            )  # fmt: skip
-            fills["generator"].append(filled.pixels)
+            for name, is_told in told.items():
+                filled = self.generator.inpaint(
+                    Micrograph(s.first), hidden, seed=_FIRST + n, steps=steps, jump=jump,
+                    repeats=repeats, mask=s.mask if is_told else None,
+                )  # fmt: skip
+                fills[name].append(filled.pixels)
             fills["smooth"].append(smooth_fill(s.first, hidden))
             fills["mean"].append(mean_fill(s.first, hidden))
         rows = []
