@@ -21,7 +21,7 @@ def test_a_segmentation(run, segmentation: Path, tmp_path: Path, rng: np.random.
     session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
     said = session.get_modelmeta().custom_metadata_map
     assert json.loads(said["classes"]) == ["background", "particle", "other"]
-    assert said["pixel_size_nm"] == "2.5"
+    assert (said["pixel_size_nm"], said["border_px"]) == ("2.5", "0")
     assert json.loads(record.read_text())["metadata"] == said
     image = rng.normal(size=(1, 1, 40, 60)).astype(np.float32)
     (scores,) = session.run(["scores"], {"image": image})

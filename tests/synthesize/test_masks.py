@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from everhart import UsageError, read, write
 from everhart.cli.app import app
 from everhart.synthesize.generator import Generator
+from everhart.synthesize.masks import new_masks
 from everhart.synthesize.train import train
 from everhart.synthesize.training_images import ImagesConfig, load_images
 
@@ -108,9 +109,33 @@ def test_images_are_drawn_from_new_masks_between_those_that_there_are(
     assert set(np.unique(drawn_from)) <= set(VALUES)
     record = json.loads((tmp_path / "made.json").read_text(encoding="utf-8"))
     assert [Path(image["mask"]).stem for image in record["images"]] == names
+    # One value that no training image had is refused, though few new masks may have it.
+    known[2][0, 0] = 9
+    write(known[2], tmp_path / "layouts" / "2.png", overwrite=True)
+    strange = CliRunner().invoke(app, [*words, *given[:2], "-o", str(tmp_path / "alone")])
+    assert "the value 9" in str(strange.exception)
     alone = CliRunner().invoke(app, [*words, "-o", str(tmp_path / "alone")])
     assert "without --mask" in str(alone.exception)
     assert not (tmp_path / "alone").exists()
+
+
+def test_layouts_by_a_pattern_are_numbered(model: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(9)
+    for name in "ab":
+        write(_mask(rng), tmp_path / f"{name}.png")
+    words = ["synthesize", "-m", str(model), "--steps", "2", "-o", str(tmp_path / "made")]
+    done = CliRunner().invoke(app, [*words, "--mask", str(tmp_path / "*.png")])
+    assert done.exit_code == 0, done.output
+    names = [f"synthetic_{n:06d}" for n in range(2)]
+    assert sorted(p.stem for p in (tmp_path / "made").glob("*.tif")) == names
+    assert sorted(p.stem for p in (tmp_path / "made" / "masks").glob("*.png")) == names
+
+
+def test_new_masks_hold_the_classes_of_all() -> None:
+    known = [np.zeros((16, 16), np.uint8), np.zeros((16, 16), np.uint16)]
+    known[0][8:], known[1][4:] = 7, 300
+    made = new_masks(known, 6, np.random.default_rng(0))
+    assert set(np.unique(made)) <= {0, 7, 300}
 
 
 def test_what_is_inpainted_follows_a_label_image(model: Path, tmp_path: Path) -> None:

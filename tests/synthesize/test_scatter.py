@@ -202,7 +202,7 @@ def test_a_model_of_before_is_taken_as_symmetric() -> None:
     assert np.array_equal(read.fine_gains, read.gains)
 
 
-def test_uncertain_edges_and_borders_add_nothing_to_the_finest_grain() -> None:
+def test_uncertain_edges_add_nothing_to_the_finest_grain() -> None:
     """Shot noise on lines whose edges are not known well, over a slope from dark to bright."""
     rng = np.random.default_rng(0)
     wave = np.sin(2 * np.pi * np.arange(64) / 16)[None] * np.ones((64, 1))
@@ -227,3 +227,25 @@ def test_uncertain_edges_and_borders_add_nothing_to_the_finest_grain() -> None:
         return np.array([at_edges, bright, dark])
 
     assert finest(drawn) == pytest.approx(finest(known), rel=0.08)
+
+
+def test_as_much_grain_is_drawn_as_makes_that_of_images() -> None:
+    """A network that sees half of the grain in the bright and, too strongly, that in the dark."""
+    rng = np.random.default_rng(0)
+    bright = np.zeros((48, 1, 48, 48), bool)
+    bright[..., 24:] = True
+    level = np.where(bright, 0.5, -0.5)
+    grain = np.where(bright, 0.15, 0.06) * rng.normal(size=level.shape)
+    other = np.where(bright, 0.0, 0.05) * rng.normal(size=level.shape)
+    seen, known = level + np.where(bright, 0.5, 0.8) * grain + other, level + grain
+    t, schedule = 60, NoiseSchedule()
+    rows = _at_one_time(seen, known, schedule.level(t)[1])
+    scatter = Scatter(np.array([t - 1, t + 1]), **{n: np.stack([v, v]) for n, v in rows.items()})
+    start = torch.from_numpy(seen)
+    drawn = (start + scatter.draw(start, schedule, t, torch.Generator().manual_seed(0))).numpy()
+
+    def finest(images: NDArray[np.float64]) -> list[float]:
+        fine = np.diff(images, n=4, axis=-2) ** 2
+        return [float(fine[..., half].mean()) for half in (slice(0, 22), slice(26, 48))]
+
+    assert finest(drawn) == pytest.approx(finest(known), rel=0.2)

@@ -114,7 +114,7 @@ def synthesize(
         )
     names = [f"new_{k:04d}" for k in range(new_masks)] or [path.stem for path in layouts]
     if not new_masks and mask is not None and not mask.is_dir():
-        names = ["synthetic"]
+        names = ["synthetic"] * len(layouts)
     jobs = _jobs(names if mask else None, n, seed, output, format_)
     outputs = [path for job in jobs for path in (*job.images, *job.masks)]
     given_files = [path for path in (model, classifier) if path is not None] + layouts
@@ -126,9 +126,12 @@ def synthesize(
 
     generator = Generator.load(model, device=device)
     guide = _guide(classifier, device)
-    masks = _masks(layouts, new_masks, seed)
+    masks: list[NDArray[Any] | None] = [_read_mask(path) for path in layouts]
+    masks = masks or [None]
     for given in masks:
         generator.check(label=label, mask=given, classifier=guide, size=shape)
+    if new_masks:
+        masks = _between(masks, new_masks, seed)
     make_folder(output)
     if mask is not None:
         make_folder(output / _MASKS)
@@ -196,16 +199,13 @@ def _jobs(names: list[str] | None, n: int, seed: int, output: Path, suffix: str)
     return jobs
 
 
-def _masks(layouts: list[Path], new: int, seed: int) -> list[NDArray[Any] | None]:
-    """Return what each job draws from."""
+def _between(masks: list[NDArray[Any] | None], count: int, seed: int) -> list[NDArray[Any] | None]:
     import numpy as np
 
     from everhart.synthesize.masks import new_masks
 
-    if not layouts:
-        return [None]
-    masks = [_read_mask(path) for path in layouts]
-    return [*(new_masks(masks, new, np.random.default_rng(seed)) if new else masks)]
+    known = [mask for mask in masks if mask is not None]
+    return [*new_masks(known, count, np.random.default_rng(seed))]
 
 
 def _read_mask(path: Path) -> NDArray[Any]:

@@ -69,7 +69,7 @@ def export_segmenter(model: str | Path, out: str | Path, *, overwrite: bool = Fa
         "scale": segmenter.scale,
         "stride_px": network.config.stride,
         "receptive_radius_px": network.config.receptive_radius,
-        "border_px": 0,  # as of denoisers, for one way to read both
+        "border_px": 0,  # denoisers have 16: one way to read both
         "clip": OUTLIER,
     }
     difference = checked_difference(proto, target, network, network.config.stride)

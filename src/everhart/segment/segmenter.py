@@ -214,8 +214,8 @@ class Segmenter:
     ) -> NDArray[np.uint8]:
         """Return the most likely class of every pixel, tile by tile."""
         stride = self.network.config.stride
-        # No more is added at the borders than must be: in training a crop ends where it ends, and
-        # where crops are whole images a network learns places from that.
+        # No more is added than the stride needs: in training a crop ends where it ends, and where
+        # crops are whole images a network learns places from that.
         padding = [(0, -n % stride) for n in image.shape]
         mode = "reflect" if min(image.shape) > 1 else "edge"
         padded = np.pad(image, padding, mode=mode)  # type: ignore[call-overload]

@@ -55,7 +55,7 @@ def new_masks(
     Returns
     -------
     list of ndarray
-        Label images of the dtype of the first.
+        Label images of a dtype that holds the values of all.
 
     Raises
     ------
@@ -96,7 +96,8 @@ def new_masks(
                 return mask
         return masks[int(rng.integers(len(masks)))]
 
-    return [drawn().astype(masks[0].dtype) for _ in range(count)]
+    dtype = np.result_type(*masks)
+    return [drawn().astype(dtype) for _ in range(count)]
 
 
 def _pieces(inside: NDArray[np.bool_]) -> int:

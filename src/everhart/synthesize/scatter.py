@@ -42,7 +42,7 @@ _FINE_CELL, _FINEST_CELL = 4, 7
 there to 0.44 what is coarse goes over into grain."""
 
 _LEAST_GRAIN, _MOST_GRAIN = 0.3, 1.5
-"""How far the variance of grain that is drawn may be from that of grain that is not seen."""
+"""Limits of the variance of grain that is drawn, over that of the error of grain that is seen."""
 
 _TABLES = ("slope", "power", "levels", "biases", "gains", "fine_gains", "skews")
 
@@ -67,12 +67,14 @@ class Scatter:
         Factor on :math:`\hat x_0` that makes it the mean of images, at frequencies
         of 0 to 0.5 along each axis, ``(times, 9, 9)``.
     power
-        Variance of the rest over :math:`s_t^2` at the same frequencies.
+        Variance of the rest over :math:`s_t^2` at the same frequencies, where its strength is
+        1 at each grey level.
     levels
         Grey levels of :math:`\hat x_0` in order, ``(times, levels)``.
     biases, gains, fine_gains, skews
-        There: what is to be added to :math:`\hat x_0`; the variance of the rest over that of all
-        pixels, of what is coarse and of grain; the skewness of both together.
+        There: what is to be added to :math:`\hat x_0`; the variance of what is drawn over the
+        mean one, of what is coarse and of grain (as much of it as makes, with what is seen of it,
+        that of images); the skewness of the rest.
 
     References
     ----------
@@ -326,6 +328,7 @@ def _grain(images: Float) -> Float:
 
 
 def _wide(seen: Tensor) -> Tensor:
+    """Return images continued at their borders by the reach of a filter."""
     # Reflection keeps grain as strong at the border, but needs more pixels than it adds.
     mode = "reflect" if min(seen.shape[-2:]) > REACH_PX else "replicate"
     return F.pad(seen, (REACH_PX,) * 4, mode=mode)
