@@ -156,7 +156,8 @@ def synthesize(
                 start_level=start_level,
                 on_progress=tell,
             )
-            sources = job.masks if new_masks else [*layouts[number : number + 1]] * n
+            # A new mask has no file but the one that is written with its image.
+            sources = job.masks if new_masks or not layouts else [layouts[number]] * n
             for k, (image, path) in enumerate(zip(images, job.images, strict=True)):
                 write(image, path, overwrite=overwrite)
                 entry = {"output": str(path), **image.history[-1].to_dict()}
