@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from everhart.synthesize.even_filters import REACH_PX, fitted_filters
 from everhart.synthesize.samplers import Predict, sample
-from everhart.synthesize.scatter import REACH_PX, Scatter, _at_one_time, measure_scatter
+from everhart.synthesize.scatter import Scatter, _at_one_time, measure_scatter
 from everhart.synthesize.schedule import NoiseSchedule
 from everhart.synthesize.tiles import TileGrid, sample_tiled
 
@@ -93,9 +94,9 @@ def test_what_is_drawn_has_the_spectrum_and_the_strength_that_were_measured() ->
     schedule = NoiseSchedule("cosine", 1000, "v")
     scatter = scatter_of(schedule)
     t = int(scatter.times[9])
+    nothing = torch.zeros((300, 1, EDGE, EDGE), dtype=torch.float64)
     drawn = scatter.draw(
-        torch.zeros((300, 1, EDGE, EDGE), dtype=torch.float64),
-        schedule, t, torch.Generator().manual_seed(0),
+        nothing, nothing, schedule, t, torch.Generator().manual_seed(0),
     )  # fmt: skip
     a, s = schedule.level(t)
     left = SPECTRUM * s**2 / (a**2 * SPECTRUM + s**2)
@@ -149,8 +150,45 @@ def test_what_a_network_sees_too_weakly_is_put_right() -> None:
 
     assert off(scatter.draw) < 0.03
     # The same with the mean taken as it is.
-    header = {n: v for n, v in scatter.to_header().items() if n not in ("slope", "biases")}
+    without = ("slope", "noise_slope", "biases")
+    header = {n: v for n, v in scatter.to_header().items() if n not in without}
     assert off(Scatter.from_header(header).draw) > 0.06
+
+
+def test_what_a_network_takes_for_noise_is_put_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that adds something of its own: less of what it sees is to be believed."""
+    schedule = NoiseSchedule("cosine", 1000, "v")
+    ideal = known(schedule)
+
+    def predict(x: Tensor, t: Tensor) -> Tensor:
+        a, s = schedule.level(int(t[0]))
+        x0 = a * x - s * ideal(x, t)
+        # Products of pixels that are far apart have nothing in common with either.
+        far = x.roll(5, -1) * x.roll(-5, -2)
+        x0 = x0 + 0.4 * x0.std() * (far - far.mean()) / far.std()
+        return (a * x - x0) / s
+
+    start = torch.randn(
+        (200, 1, EDGE, EDGE), generator=torch.Generator().manual_seed(3), dtype=torch.float64
+    )
+    wanted = power(images(400, 5))
+
+    def strength() -> float:
+        scatter = measure_scatter(lambda _: predict, images(96, 1), schedule, batch_size=48)
+        drawn = sample(
+            predict, start, schedule,
+            steps=60, variance=scatter.draw, generator=torch.Generator().manual_seed(4),
+        )  # fmt: skip
+        return float((power(drawn) / wanted).mean())
+
+    assert strength() == pytest.approx(1, abs=0.03)
+
+    def without_noise(wanted: Any, first: Any, second: Any, known_cells: int) -> Any:
+        return fitted_filters(wanted, first, 0 * second, known_cells)
+
+    # By what is seen of the image alone the image is right at each step, and no longer after it.
+    monkeypatch.setattr("everhart.synthesize.scatter.fitted_filters", without_noise)
+    assert strength() > 1.08
 
 
 def test_skewed_noise_is_drawn_skewed() -> None:
@@ -182,10 +220,11 @@ def test_pixels_at_the_limits_of_the_image_have_groups_like_others() -> None:
     rng = np.random.default_rng(0)
     seen = rng.normal(-0.4, 1.5, (8, 1, 32, 32)).clip(-1.2, 1.2)  # 30 % dark, 15 % bright
     real = seen + rng.normal(0, 0.3, seen.shape)
-    found = _at_one_time(seen, real, 0.4)
+    noise = rng.normal(size=seen.shape)
+    found = _at_one_time(seen, noise, real, 0.4)
     assert (found["levels"][0], found["levels"][-1]) == pytest.approx((-1.2, 1.2), abs=0.01)
     assert found["gains"] == pytest.approx(np.ones(14), abs=0.15)
-    assert not _at_one_time(seen, real, 0.5)["biases"].any()
+    assert not _at_one_time(seen, noise, real, 0.5)["biases"].any()
 
 
 def test_a_model_of_before_is_taken_as_symmetric() -> None:
@@ -193,10 +232,11 @@ def test_a_model_of_before_is_taken_as_symmetric() -> None:
     old = {
         n: v
         for n, v in scatter.to_header().items()
-        if n not in ("slope", "biases", "fine_gains", "skews")
+        if n not in ("slope", "noise_slope", "biases", "fine_gains", "skews")
     }
     read = Scatter.from_header(old)
     assert np.all(read.slope == 1)
+    assert not read.noise_slope.any()
     assert not read.biases.any()
     assert not read.skews.any()
     assert np.array_equal(read.fine_gains, read.gains)
@@ -213,10 +253,13 @@ def test_uncertain_edges_add_nothing_to_the_finest_grain() -> None:
     seen = np.broadcast_to(seen, wrong.shape).copy()
     known = seen + wrong + shot
     t, schedule = 60, NoiseSchedule()
-    rows = _at_one_time(seen, known, schedule.level(t)[1])
+    a, s = schedule.level(t)
+    noise = rng.normal(size=seen.shape)
+    rows = _at_one_time(seen, noise, known, s)
     scatter = Scatter(np.array([t - 1, t + 1]), **{n: np.stack([v, v]) for n, v in rows.items()})
     start = torch.from_numpy(seen)
-    drawn = (start + scatter.draw(start, schedule, t, torch.Generator().manual_seed(0))).numpy()
+    x = a * start + s * torch.from_numpy(noise)
+    drawn = (start + scatter.draw(x, start, schedule, t, torch.Generator().manual_seed(0))).numpy()
 
     def finest(images: NDArray[np.float64]) -> NDArray[np.float64]:
         """Variance of fourth differences down the columns: at edges, in the bright, in the dark."""
@@ -239,10 +282,13 @@ def test_as_much_grain_is_drawn_as_makes_that_of_images() -> None:
     other = np.where(bright, 0.0, 0.05) * rng.normal(size=level.shape)
     seen, known = level + np.where(bright, 0.5, 0.8) * grain + other, level + grain
     t, schedule = 60, NoiseSchedule()
-    rows = _at_one_time(seen, known, schedule.level(t)[1])
+    a, s = schedule.level(t)
+    noise = rng.normal(size=seen.shape)
+    rows = _at_one_time(seen, noise, known, s)
     scatter = Scatter(np.array([t - 1, t + 1]), **{n: np.stack([v, v]) for n, v in rows.items()})
     start = torch.from_numpy(seen)
-    drawn = (start + scatter.draw(start, schedule, t, torch.Generator().manual_seed(0))).numpy()
+    x = a * start + s * torch.from_numpy(noise)
+    drawn = (start + scatter.draw(x, start, schedule, t, torch.Generator().manual_seed(0))).numpy()
 
     def finest(images: NDArray[np.float64]) -> list[float]:
         fine = np.diff(images, n=4, axis=-2) ** 2

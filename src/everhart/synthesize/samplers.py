@@ -35,9 +35,9 @@ __all__ = [
 ]
 
 SamplerName = Literal["ddpm", "ddim", "dpm"]
-Remainder = Callable[[Tensor, NoiseSchedule, int, "Generators"], Tensor]
-"""``remainder(x0, schedule, t, generator)``: what images are off by from what is seen in x_t; see
-:meth:`everhart.synthesize.scatter.Scatter.draw`."""
+Remainder = Callable[[Tensor, Tensor, NoiseSchedule, int, "Generators"], Tensor]
+"""``remainder(x, x0, schedule, t, generator)``: what images are off by from what is seen in x_t;
+see :meth:`everhart.synthesize.scatter.Scatter.draw`."""
 
 Variance = Literal["small", "large"] | Remainder
 SAMPLERS: tuple[SamplerName, ...] = ("ddpm", "ddim", "dpm")
@@ -136,7 +136,7 @@ def ddpm_step(
        diffusion probabilistic models", ICLR 2022, theorem 1.
     """
     if not isinstance(variance, str):
-        x0 = x0 + variance(x0, schedule, t, generator)
+        x0 = x0 + variance(x, x0, schedule, t, generator)
     if before < 0:
         return x0
     (a, s), (a_there, s_there) = schedule.level(t), schedule.level(before)

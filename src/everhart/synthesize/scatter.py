@@ -4,32 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
+from everhart.synthesize.even_filters import (
+    BANDS,
+    REACH_PX,
+    cell_power,
+    filtered,
+    fitted_filters,
+    mean_over_frequencies,
+    within_reach,
+)
 from everhart.synthesize.samplers import Generators, Predict, held, noise_like
 from everhart.synthesize.schedule import NoiseSchedule
 
-__all__ = ["REACH_PX", "Scatter", "measure_scatter"]
+__all__ = ["Scatter", "measure_scatter"]
 
 Float = NDArray[np.float64]
 
-REACH_PX = 8
-"""Noise of a spectrum is a sum of independent numbers up to so many pixels away."""
-
-_CELLS = REACH_PX + 1
 _ENDS = (0.003, 0.01, 0.03, 0.07, 0.15, 0.3, 0.45, 0.6, 0.75, 0.87, 0.95, 0.985, 0.996)
 """Quantiles between groups of like grey level: shot noise changes most at the dark end."""
 
 _LEVELS = len(_ENDS) + 1
-_TIMES = 20
+_TIMES = 40
 _FLOOR = 1e-6
-_STEEPEST = 1.5
+_STEEPEST, _MOST_NOISE = 1.5, 1.0
 _GRAIN_LEVEL = 0.4
 """Level of the noise above which no grain is seen in images: what is off by grey level there comes
 from shapes that are not known yet, and to put it right would take contrast from images."""
@@ -37,14 +41,14 @@ from shapes that are not known yet, and to put it right would take contrast from
 _MOST_SKEWED = 2.0
 """Of what a bent normal distribution can be: its skewness is 2.83 at most."""
 
-_FINE_CELL, _FINEST_CELL = 4, 7
-"""Frequencies from 0.25 a pixel on have no shapes beside them, and a factor of their own each; from
-there to 0.44 what is coarse goes over into grain."""
+_SHAPES = 2
+"""Below this cell of frequencies lies nearly all of an image's variance, in shapes that are seen
+whole or not at all."""
 
 _LEAST_GRAIN, _MOST_GRAIN = 0.3, 1.5
 """Limits of the variance of grain that is drawn, over that of the error of grain that is seen."""
 
-_TABLES = ("slope", "power", "levels", "biases", "gains", "fine_gains", "skews")
+_TABLES = ("slope", "noise_slope", "power", "levels", "biases", "gains", "fine_gains", "skews")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,12 +56,13 @@ class Scatter:
     r"""What :math:`x_0 - \hat x_0` is, by time: what a network gets wrong, and what it cannot see.
 
     The mean :math:`\hat x_0` that a network sees in :math:`x_t` is not quite the mean: a short
-    training leaves some frequencies too weak or too strong, and noise that is skewed comes out
-    symmetric. That part follows from :math:`\hat x_0` by regression on known images. The rest is
-    drawn; it is neither white (edges and the detector's blur are in it) nor as strong in the dark
-    as in the bright (shot noise), nor symmetric. Here it is independent numbers, filtered to a
-    spectrum, scaled by grey level and bent to a skewness. Grain is scaled apart from what is
-    coarser: edges, at levels between those of the layers, are uncertain, and have no more grain.
+    training leaves some frequencies too weak or too strong, takes a part of the grain for noise,
+    and noise that is skewed comes out symmetric. That part follows from :math:`\hat x_0` and the
+    noise that is seen by regression on known images. The rest is drawn; it is neither white (edges
+    and the detector's blur are in it) nor as strong in the dark as in the bright (shot noise), nor
+    symmetric. Here it is independent numbers, filtered to a spectrum, scaled by grey level and bent
+    to a skewness. Grain is scaled apart from what is coarser: edges, at levels between those of the
+    layers, are uncertain, and have no more grain.
 
     Parameters
     ----------
@@ -66,6 +71,9 @@ class Scatter:
     slope
         Factor on :math:`\hat x_0` that makes it the mean of images, at frequencies
         of 0 to 0.5 along each axis, ``(times, 9, 9)``.
+    noise_slope
+        Factor on what is seen of the noise, over :math:`s_t`, that is to be added to that: the
+        part of images that the network took for noise.
     power
         Variance of the rest over :math:`s_t^2` at the same frequencies, where its strength is
         1 at each grey level.
@@ -86,6 +94,7 @@ class Scatter:
 
     times: NDArray[np.int64]
     slope: Float
+    noise_slope: Float
     power: Float
     levels: Float
     biases: Float
@@ -99,6 +108,7 @@ class Scatter:
         floats = {name: np.asarray(said[name], np.float64) for name in _TABLES if name in said}
         # Models of before had their mean taken as it is, and the rest as symmetric.
         older = {"slope": np.ones_like(floats["power"])}
+        older |= {"noise_slope": np.zeros_like(floats["power"])}
         older |= dict.fromkeys(("biases", "skews"), np.zeros_like(floats["gains"]))
         older |= {"fine_gains": floats["gains"]}
         return cls(np.asarray(said["times"], np.int64), **{**older, **floats})
@@ -110,11 +120,15 @@ class Scatter:
             **{name: [_digits(row) for row in getattr(self, name)] for name in _TABLES},
         }
 
-    def draw(self, x0: Tensor, schedule: NoiseSchedule, t: int, generator: Generators) -> Tensor:
+    def draw(
+        self, x: Tensor, x0: Tensor, schedule: NoiseSchedule, t: int, generator: Generators
+    ) -> Tensor:
         """Draw what images are off by.
 
         Parameters
         ----------
+        x
+            x_t, ``(N, C, H, W)``.
         x0
             What the network sees in x_t, ``(N, C, H, W)``.
         schedule
@@ -136,31 +150,14 @@ class Scatter:
         def now(table: Float) -> Float:
             return np.asarray((1 - share) * table[upper - 1] + share * table[upper])
 
-        level, levels = x0.detach().cpu().numpy(), now(self.levels)
-
-        def here(table: Float) -> Tensor:
-            return torch.from_numpy(np.interp(level, levels, now(table))).to(x0)
-
         wide = x0.new_empty((*x0.shape[:2], *(n + 2 * REACH_PX for n in x0.shape[2:])))
-        amplitude = np.sqrt(now(self.power))
-        white = noise_like(wide, generator)
-        scales = [here(gains).sqrt() for gains in (self.gains, self.fine_gains)]
-        parts = [_filtered(white, amplitude * band) for band in _BANDS]
-        rest = scales[0] * parts[0] + scales[1] * parts[1]
-        # What both have in common counts, too: they are of the same numbers.
-        (coarse, both), (_, fine) = (
-            [_mean_over_frequencies(amplitude**2 * one * two) for two in _BANDS] for one in _BANDS
-        )
-        spread = (
-            scales[0] ** 2 * coarse + 2 * scales[0] * scales[1] * both + scales[1] ** 2 * fine
-        ).sqrt()
-        unit = rest / spread
-        # A little of the square is skewed, and has nearly the spectrum of what is squared: so much
-        # that the skewness is right to the first order.
-        bend = here(self.skews) / 6
-        skewed = (unit + bend * (unit**2 - 1)) / (1 + 2 * bend**2).sqrt()
-        added = _corrected(x0, now(self.slope)) - x0 + here(self.biases)
-        return added + schedule.level(t)[1] * spread * skewed
+        tables = {name: now(getattr(self, name)) for name in _TABLES}
+        rest = _drawn(x0, noise_like(wide, generator), tables)
+        a, s = schedule.level(t)
+        noise = (x - a * x0) / s
+        right = _corrected(x0, noise, tables["slope"], s * tables["noise_slope"])
+        bias = _by_level(x0, tables["levels"], tables["biases"])
+        return right - x0 + bias + s * rest
 
 
 def measure_scatter(
@@ -200,34 +197,36 @@ def measure_scatter(
     known = images.cpu().double().numpy()
     rows = []
     for t in times.tolist():
-        seen = []
+        seen: list[Float] = []
+        noise: list[Float] = []
         for first in range(0, len(images), batch_size):
             some = slice(first, first + batch_size)
             x0 = images[some]
             at = torch.full((len(x0),), t, dtype=torch.long, device=x0.device)
             x = schedule.add_noise(x0, noise_like(x0, generator), at)
             with torch.no_grad():
-                said, _ = held(x, predictor(some)(x, at), schedule, t, clip)
-            seen.append(said.cpu().double().numpy())
-        rows.append(_at_one_time(np.concatenate(seen), known, schedule.level(t)[1]))
+                parts = held(x, predictor(some)(x, at), schedule, t, clip)
+            for found, part in zip((seen, noise), parts, strict=True):
+                found.append(part.cpu().double().numpy())
+        level = schedule.level(t)[1]
+        rows.append(_at_one_time(np.concatenate(seen), np.concatenate(noise), known, level))
     return Scatter(times, **{name: np.stack([row[name] for row in rows]) for name in _TABLES})
 
 
-def _at_one_time(seen: Float, known: Float, level: float) -> dict[str, Float]:
+def _at_one_time(seen: Float, noise: Float, known: Float, level: float) -> dict[str, Float]:
     """Return the tables of one time.
 
-    `seen` and `known` are what the network sees and what is there, ``(N, 1, H, W)``, `level` is
-    that of the noise.
+    `seen` and `noise` are what the network sees, `known` is what is there, ``(N, 1, H, W)``,
+    `level` is that of the noise.
     """
-    off = known - seen
-    # Neighbours are taken together: a frequency with nothing beside one with much would have a
-    # factor of its own, which the filter would give the other a part of.
-    detail = seen - seen.mean(axis=(-2, -1), keepdims=True)
-    cross, own = (_pooled(_cross_power(one, detail)) for one in (off, detail))
-    slope = (1 + cross / np.maximum(own, _FLOOR)).clip(0, _STEEPEST)
-    # The largest shapes are nearly all of an image's variance, and are seen whole or not at all.
-    slope[:2, :2] = 1
-    right = _corrected(torch.from_numpy(seen), slope).numpy()
+    # What is left has then nothing in common with x_t: else it would be weaker from step to step,
+    # or stronger, though the image that is seen has the right strength at each.
+    more, noise_slope = fitted_filters(known - seen, seen, level * noise, _SHAPES)
+    slope = (1 + more).clip(0, _STEEPEST)
+    noise_slope = noise_slope.clip(-_MOST_NOISE, _MOST_NOISE)
+    right = _corrected(
+        torch.from_numpy(seen), torch.from_numpy(noise), slope, level * noise_slope
+    ).numpy()
     off = known - right
     group = np.digitize(seen, np.quantile(seen, _ENDS)).ravel()
     count = np.bincount(group, minlength=_LEVELS)
@@ -259,7 +258,8 @@ def _at_one_time(seen: Float, known: Float, level: float) -> dict[str, Float]:
     variance = np.maximum(mean(off**2), _FLOOR)
     return {
         "slope": slope,
-        "power": np.maximum(_cross_power(even, even), _FLOOR),
+        "noise_slope": noise_slope,
+        "power": np.maximum(cell_power(even, even), _FLOOR),
         "levels": levels,
         "biases": biases,
         "gains": gains[0],
@@ -268,103 +268,45 @@ def _at_one_time(seen: Float, known: Float, level: float) -> dict[str, Float]:
     }
 
 
-def _cross_power(one: Float, two: Float) -> Float:
-    """Return the mean cross power in cells around the frequencies n / 16 along each axis.
+def _drawn(x0: Tensor, white: Tensor, tables: Mapping[str, Float]) -> Tensor:
+    """Return independent numbers with the spectrum, the strength and the skewness of a time.
 
-    Images fade out at their borders: what is cut off there would have all frequencies.
+    `white` are the numbers, ``(N, C, H + 16, W + 16)``.
     """
-    height, width = one.shape[-2:]
-    window = np.outer(_fading(height), _fading(width))
-    window /= np.sqrt(np.mean(window**2))
-    first, second = (np.fft.fft2(window * image) for image in (one, two))
-    spectrum = (first * second.conj()).real / (height * width)
-    rows, columns = (
-        np.rint(np.abs(np.fft.fftfreq(n)) * 2 * REACH_PX).astype(int) for n in (height, width)
+    levels, amplitude = tables["levels"], np.sqrt(tables["power"])
+    scales = [_by_level(x0, levels, tables[name]).sqrt() for name in ("gains", "fine_gains")]
+    parts = [filtered(white, amplitude * band) for band in BANDS]
+    rest = scales[0] * parts[0] + scales[1] * parts[1]
+    # What both have in common counts, too: they are of the same numbers.
+    (coarse, both), (_, fine) = (
+        [mean_over_frequencies(amplitude**2 * one * two) for two in BANDS] for one in BANDS
     )
-    cell = (rows[:, None] * _CELLS + columns).ravel()
-    count = np.bincount(cell, minlength=_CELLS**2)
-    total = np.bincount(cell, spectrum.mean(axis=(0, 1)).ravel(), minlength=_CELLS**2)
-    mean = np.where(count > 0, total / np.maximum(count, 1), total.sum() / count.sum())
-    return np.asarray(mean.reshape(_CELLS, _CELLS), np.float64)
+    spread = (
+        scales[0] ** 2 * coarse + 2 * scales[0] * scales[1] * both + scales[1] ** 2 * fine
+    ).sqrt()
+    unit = rest / spread
+    # A little of the square is skewed, and has nearly the spectrum of what is squared: so much
+    # that the skewness is right to the first order.
+    bend = _by_level(x0, levels, tables["skews"]) / 6
+    return spread * (unit + bend * (unit**2 - 1)) / (1 + 2 * bend**2).sqrt()
 
 
-def _fading(size: int) -> Float:
-    """Return 1, and half a wave to 0 at both ends."""
-    reach = min(REACH_PX, size // 4)
-    rise = 0.5 - 0.5 * np.cos(np.pi * (np.arange(reach) + 0.5) / max(reach, 1))
-    return np.concatenate([rise, np.ones(size - 2 * reach), rise[::-1]])
+def _by_level(x0: Tensor, levels: Float, values: Float) -> Tensor:
+    """Return values by grey level where these levels are."""
+    return torch.from_numpy(np.interp(x0.detach().cpu().numpy(), levels, values)).to(x0)
 
 
-def _pooled(table: Float) -> Float:
-    """Return the mean over each cell and its neighbours; the spectrum is even at 0.
-
-    The finest cells are left as they are: power falls steeply there, and the factor of a neighbour
-    with more of it would be too large.
-    """
-    wide = np.pad(table, 1, mode="reflect")
-    mean = np.lib.stride_tricks.sliding_window_view(wide, (3, 3)).mean(axis=(-2, -1))
-    number = np.arange(_CELLS)
-    is_fine = np.maximum(number[:, None], number) >= _FINE_CELL
-    return np.asarray(np.where(is_fine, table, mean))
-
-
-def _mean_over_frequencies(response: Float) -> float:
-    """Return the mean over all frequencies of a response at 0 to 0.5 along each axis."""
-    # All but the ends stand for a frequency and its negative.
-    weights = np.full(_CELLS, 2.0)
-    weights[[0, -1]] = 1
-    return float(np.average(response, weights=np.outer(weights, weights)))
-
-
-def _corrected(seen: Tensor, slope: Float) -> Tensor:
-    """Return what is seen with a factor on each frequency but the lowest."""
-    return seen + _filtered(_wide(seen), slope - 1)
+def _corrected(seen: Tensor, noise: Tensor, slope: Float, noise_slope: Float) -> Tensor:
+    """Return what is seen with factors on each frequency but the lowest."""
+    return (
+        seen + filtered(within_reach(seen), slope - 1) + filtered(within_reach(noise), noise_slope)
+    )
 
 
 def _grain(images: Float) -> Float:
     """Return the finest detail of images."""
-    fine: Float = _filtered(_wide(torch.from_numpy(images)), _BANDS[1]).numpy()
+    fine: Float = filtered(within_reach(torch.from_numpy(images)), BANDS[1]).numpy()
     return fine
-
-
-def _wide(seen: Tensor) -> Tensor:
-    """Return images continued at their borders by the reach of a filter."""
-    # Reflection keeps grain as strong at the border, but needs more pixels than it adds.
-    mode = "reflect" if min(seen.shape[-2:]) > REACH_PX else "replicate"
-    return F.pad(seen, (REACH_PX,) * 4, mode=mode)
-
-
-def _filtered(wide: Tensor, response: Float) -> Tensor:
-    """Return what is left within the borders of images that are filtered to a response."""
-    size = wide.shape[-2:]
-    kernel = torch.from_numpy(_kernel(response)).to(wide)
-    # What comes from beyond a border comes from the opposite one, and is cut off.
-    spectrum = torch.fft.rfft2(wide) * torch.fft.rfft2(kernel, s=size)
-    filtered: Tensor = torch.fft.irfft2(spectrum, s=size)
-    return filtered[..., 2 * REACH_PX :, 2 * REACH_PX :]
-
-
-def _kernel(response: Float) -> NDArray[np.float32]:
-    """Return the symmetric filter ``(17, 17)`` of a response at 0 to 0.5 along each axis."""
-    whole = np.concatenate([response, response[-2:0:-1]])
-    whole = np.concatenate([whole, whole[:, -2:0:-1]], axis=1)
-    periodic = np.fft.fftshift(np.fft.ifft2(whole).real)
-    # The two ends of a period are one place, and share what belongs there.
-    kernel = np.pad(periodic, ((0, 1), (0, 1)), mode="wrap")
-    kernel[[0, -1]] /= 2
-    kernel[:, [0, -1]] /= 2
-    return kernel.astype(np.float32)
-
-
-def _bands() -> tuple[Float, Float]:
-    """Return the responses of what is coarse and of grain: together they are 1."""
-    cell = np.hypot(*np.mgrid[:_CELLS, :_CELLS])
-    way = ((cell - _FINE_CELL) / (_FINEST_CELL - _FINE_CELL)).clip(0, 1)
-    fine = 0.5 - 0.5 * np.cos(np.pi * way)
-    return 1 - fine, fine
-
-
-_BANDS: Final = _bands()
 
 
 def _digits(row: Float) -> list[Any]:
