@@ -21,6 +21,7 @@ from PySide6.QtCore import QSettings
 from PySide6.QtTest import QTest
 
 from everhart import io, simulate
+from everhart.desktop.garbage import collected_here
 from everhart.desktop.window import MainWindow
 from everhart.micrograph import Micrograph
 
@@ -41,6 +42,11 @@ def _noisy(scene: simulate.Scene, seed: int) -> Micrograph:
 @contextmanager
 def opened_window(folder: Path) -> Iterator[MainWindow]:
     """A window with settings and results in a folder."""
+    with collected_here():
+        yield from _opened(folder)
+
+
+def _opened(folder: Path) -> Iterator[MainWindow]:
     settings = QSettings(str(folder / "settings.ini"), QSettings.Format.IniFormat)
     window = MainWindow(settings, folder / "results")
     window.resize(1280, 800)

@@ -10,6 +10,7 @@ from pathlib import Path
 from PySide6.QtCore import QSettings, QTimer
 from PySide6.QtWidgets import QApplication
 
+from everhart.desktop.garbage import collected_here
 from everhart.desktop.window import MainWindow
 from everhart.micrograph import __version__
 
@@ -46,6 +47,11 @@ def run(paths: Sequence[Path] = (), *, quit_after_s: float | None = None) -> int
         Exit status.
     """
     app = make_application()
+    with collected_here():
+        return _shown(app, paths, quit_after_s)
+
+
+def _shown(app: QApplication, paths: Sequence[Path], quit_after_s: float | None) -> int:
     window = MainWindow()
     # Ctrl-C in the terminal closes the window; Python looks at it only when it is called.
     signal.signal(signal.SIGINT, lambda *_: window.close())
