@@ -36,8 +36,10 @@ grain."""
 
 _FLOOR = 1e-6
 _LIKELY = 0.3
-"""Standard deviation of a factor before anything is measured: what few images say of it counts for
-as much as it is surer than this."""
+"""Standard deviation of a factor before anything is measured: what images say of it counts for as
+much as it is surer than this."""
+
+_TILE_PX = 128
 
 
 def within_reach(images: Tensor) -> Tensor:
@@ -89,12 +91,13 @@ def mean_over_frequencies(response: Float) -> float:
 def fitted_filters(wanted: Float, first: Float, second: Float, known_cells: int) -> list[Float]:
     """Return filters whose sum, of two kinds of images, is nearest to what is wanted.
 
-    What is left has then nothing in common with either, at any distance within the filters' reach.
+    By least squares over all frequencies, each counting for as much as it is sure; what few images
+    do not say stays near to nothing.
 
     Parameters
     ----------
     wanted, first, second
-        Images ``(N, C, H, W)``.
+        Images ``(N, C, H, W)``; the mean of each does not count.
     known_cells
         The filters are to give nothing at frequencies below this cell along both axes.
 
@@ -103,34 +106,44 @@ def fitted_filters(wanted: Float, first: Float, second: Float, known_cells: int)
     list of ndarray
         Two responses ``(9, 9)``.
     """
+    wanted, first, second = (_tiles(images) for images in (wanted, first, second))
     shape = wanted.shape[-2:]
     power = np.maximum(_in_cells(_cross_power(wanted, wanted)), _FLOOR)
-    frequencies = tuple(np.abs(np.fft.rfftfreq(n)) for n in shape)
-    rows, columns = (_responses(n) for n in shape)
-    cells = [np.rint(f * 2 * REACH_PX).astype(int) for f in frequencies]
+    cells = [np.rint(np.fft.rfftfreq(n) * 2 * REACH_PX).astype(int) for n in shape]
     # As sure as the scatter of what is wanted allows: a bright frequency is not more to be trusted.
-    weight = 1 / power[np.ix_(*cells)]
+    weight = _multiplicity(shape) / power[np.ix_(*cells)]
     parts = (first, second)
     own = [[_folded(_cross_power(one, two)) * weight for two in parts] for one in parts]
     cross = [_folded(_cross_power(wanted, one)) * weight for one in parts]
     is_known = np.logical_and.outer(*(cell < known_cells for cell in cells))
     number = np.arange(CELLS)
     free = ~np.logical_and.outer(number < known_cells, number < known_cells).ravel()
-    basis = np.einsum("yi,xj->yxij", rows, columns).reshape(-1, CELLS**2)[:, free]
-    count = _multiplicity(shape).ravel()
-
-    def gram(spectrum: Float) -> Float:
-        return np.asarray(basis.T @ (basis * (count * spectrum.ravel())[:, None]))
-
-    prior = gram(np.full(is_known.shape, 1 / (len(wanted) * _LIKELY**2)))
-    left = np.block([[gram(spectrum) for spectrum in row] for row in own])
-    left += np.kron(np.eye(2), prior)
+    basis = np.einsum("yi,xj->yxij", *(_responses(n) for n in shape))
+    basis = basis.reshape(-1, CELLS**2)[:, free]
+    left = np.block(
+        [[basis.T @ (basis * spectrum.reshape(-1, 1)) for spectrum in row] for row in own]
+    )
+    left += np.eye(len(left)) / (len(wanted) * _LIKELY**2)
     right = np.concatenate(
-        [basis.T @ (count * np.where(is_known, 0, spectrum).ravel()) for spectrum in cross]
+        [basis.T @ np.where(is_known, 0, spectrum).ravel() for spectrum in cross]
     )
     found = np.zeros((2, CELLS**2))
     found[:, free] = np.linalg.solve(left, right).reshape(2, -1)
     return list(found.reshape(2, CELLS, CELLS))
+
+
+def _tiles(images: Float) -> Float:
+    """Return large images in tiles ``(N, H, W)``, less the mean of each.
+
+    More frequencies than those of a tile say nothing more of filters as small as these.
+    """
+    height, width = (min(n, _TILE_PX) for n in images.shape[-2:])
+    flat = images.reshape(-1, *images.shape[-2:])
+    rows, columns = (n // m for n, m in zip(images.shape[-2:], (height, width), strict=True))
+    cut = flat[:, : rows * height, : columns * width]
+    cut = cut.reshape(len(flat), rows, height, columns, width).swapaxes(2, 3)
+    tiles = cut.reshape(-1, height, width)
+    return np.asarray(tiles - tiles.mean(axis=(-2, -1), keepdims=True))
 
 
 def _cross_power(one: Float, two: Float) -> Float:
@@ -140,7 +153,7 @@ def _cross_power(one: Float, two: Float) -> Float:
     window /= np.sqrt(np.mean(window**2))
     first, second = (np.fft.fft2(window * image) for image in (one, two))
     spectrum: Float = (first * second.conj()).real / (height * width)
-    return np.asarray(spectrum.mean(axis=(0, 1)))
+    return np.asarray(spectrum.reshape(-1, height, width).mean(axis=0))
 
 
 def _in_cells(spectrum: Float) -> Float:

@@ -69,8 +69,8 @@ class Scatter:
     times
         Steps of the schedule that were measured, ``(times,)``, in order.
     slope
-        Factor on :math:`\hat x_0` that makes it the mean of images, at frequencies
-        of 0 to 0.5 along each axis, ``(times, 9, 9)``.
+        Factor on :math:`\hat x_0` that, with `noise_slope`, makes it the mean of images, at
+        frequencies of 0 to 0.5 along each axis, ``(times, 9, 9)``.
     noise_slope
         Factor on what is seen of the noise, over :math:`s_t`, that is to be added to that: the
         part of images that the network took for noise.
@@ -219,8 +219,8 @@ def _at_one_time(seen: Float, noise: Float, known: Float, level: float) -> dict[
     `seen` and `noise` are what the network sees, `known` is what is there, ``(N, 1, H, W)``,
     `level` is that of the noise.
     """
-    # What is left has then nothing in common with x_t: else it would be weaker from step to step,
-    # or stronger, though the image that is seen has the right strength at each.
+    # What is left should have nothing in common with x_t: else that would be weaker from step to
+    # step, or stronger, though the image that is seen has the right strength at each.
     more, noise_slope = fitted_filters(known - seen, seen, level * noise, _SHAPES)
     slope = (1 + more).clip(0, _STEEPEST)
     noise_slope = noise_slope.clip(-_MOST_NOISE, _MOST_NOISE)
@@ -297,7 +297,10 @@ def _by_level(x0: Tensor, levels: Float, values: Float) -> Tensor:
 
 
 def _corrected(seen: Tensor, noise: Tensor, slope: Float, noise_slope: Float) -> Tensor:
-    """Return what is seen with factors on each frequency but the lowest."""
+    """Return what is seen with factors on all its frequencies but the lowest.
+
+    What is seen of the noise is added with factors of its own.
+    """
     return (
         seen + filtered(within_reach(seen), slope - 1) + filtered(within_reach(noise), noise_slope)
     )
