@@ -19,6 +19,10 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 LARGEST = 64_000_000
 """Some bombs are holes of a gigabyte; a body of that size is another matter."""
 
+LONGEST_S = 3
+"""Of the processor, whose seconds hold less on a busy machine: alone they are below 1, and 1.2 beside
+two trainings."""
+
 HARMLESS = ("chunks.emd", "dictionary.xz")
 """One has frames that are read one by one, one asks for memory that it then does not touch."""
 
@@ -76,7 +80,7 @@ def test_a_bomb_is_refused(patient: Server, tmp_path: Path, name: str):
     with Watched(patient) as watched:
         status, text = send(patient, path)
     assert status in (413, 422) or name in HARMLESS, text
-    assert watched.seconds < 1
+    assert watched.seconds < LONGEST_S
     assert watched.bytes < 300_000_000
     assert "limits=Limits" not in text
     assert str(patient.folder) not in text
@@ -89,7 +93,7 @@ def test_a_trap_does_nothing(patient: Server, tmp_path: Path, name: str):
     with Watched(patient) as watched:
         status, text = send(patient, path)
     assert status in (201, 422), text  # some need a second file
-    assert watched.seconds < 1
+    assert watched.seconds < LONGEST_S
     assert watched.bytes < 300_000_000
 
 
