@@ -20,8 +20,8 @@ LARGEST = 64_000_000
 """Some bombs are holes of a gigabyte; a body of that size is another matter."""
 
 LONGEST_S = 3
-"""Of the processor, whose seconds hold less on a busy machine: alone they are below 1, and 1.2 beside
-two trainings."""
+"""Of the processor, whose seconds hold less on a busy machine: alone they are below 1, and 1.2
+were seen beside two trainings."""
 
 HARMLESS = ("chunks.emd", "dictionary.xz")
 """One has frames that are read one by one, one asks for memory that it then does not touch."""
