@@ -34,11 +34,16 @@ def main() -> None:
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     given.output.mkdir(parents=True, exist_ok=True)
+    from everhart.desktop.application import make_application
+    from everhart.desktop.garbage import collected_here
+
+    make_application()
     # A name that can be shown.
     folder = Path(tempfile.gettempdir()) / "micrographs"
     folder.mkdir()
     try:
-        draw(folder, given.output, given.generator)
+        with collected_here():
+            draw(folder, given.output, given.generator)
     finally:
         shutil.rmtree(folder)
 
@@ -70,12 +75,10 @@ def draw(folder: Path, output: Path, generator: Path | None) -> None:
     from PySide6.QtTest import QTest
     from PySide6.QtWidgets import QDialog
 
-    from everhart.desktop.application import make_application
     from everhart.desktop.signing_in import SignInDialog
     from everhart.desktop.theme import set_dark
     from everhart.desktop.window import MainWindow
 
-    make_application()
     set_dark(False)
     lot = specimen(folder)
     settings = QSettings(str(folder / "s.ini"), QSettings.Format.IniFormat)

@@ -24,7 +24,11 @@ def main() -> None:
     parser.add_argument("--screen", default="offscreen", help="platform of Qt")
     os.environ["QT_QPA_PLATFORM"] = parser.parse_args().screen
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    with tempfile.TemporaryDirectory() as folder:
+    from everhart.desktop.application import make_application
+    from everhart.desktop.garbage import collected_here
+
+    make_application()
+    with tempfile.TemporaryDirectory() as folder, collected_here():
         measure(Path(folder))
 
 

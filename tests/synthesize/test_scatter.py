@@ -242,6 +242,22 @@ def test_a_model_of_before_is_taken_as_symmetric() -> None:
     assert np.array_equal(read.fine_gains, read.gains)
 
 
+def drawn_once(
+    seen: NDArray[np.float64], known: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Draw from what is seen, by what images are off by from it."""
+    t, schedule = 60, NoiseSchedule()
+    a, s = schedule.level(t)
+    noise = rng.normal(size=seen.shape)
+    rows = _at_one_time(seen, noise, known, s)
+    scatter = Scatter(np.array([t - 1, t + 1]), **{n: np.stack([v, v]) for n, v in rows.items()})
+    start = torch.from_numpy(seen)
+    x = a * start + s * torch.from_numpy(noise)
+    drawn = start + scatter.draw(x, start, schedule, t, torch.Generator().manual_seed(0))
+    found: NDArray[np.float64] = drawn.numpy()
+    return found
+
+
 def test_uncertain_edges_add_nothing_to_the_finest_grain() -> None:
     """Shot noise on lines whose edges are not known well, over a slope from dark to bright."""
     rng = np.random.default_rng(0)
@@ -252,14 +268,7 @@ def test_uncertain_edges_add_nothing_to_the_finest_grain() -> None:
     shot = 0.12 * np.sqrt(seen + 1.0) * rng.normal(size=wrong.shape)
     seen = np.broadcast_to(seen, wrong.shape).copy()
     known = seen + wrong + shot
-    t, schedule = 60, NoiseSchedule()
-    a, s = schedule.level(t)
-    noise = rng.normal(size=seen.shape)
-    rows = _at_one_time(seen, noise, known, s)
-    scatter = Scatter(np.array([t - 1, t + 1]), **{n: np.stack([v, v]) for n, v in rows.items()})
-    start = torch.from_numpy(seen)
-    x = a * start + s * torch.from_numpy(noise)
-    drawn = (start + scatter.draw(x, start, schedule, t, torch.Generator().manual_seed(0))).numpy()
+    drawn = drawn_once(seen, known, rng)
 
     def finest(images: NDArray[np.float64]) -> NDArray[np.float64]:
         """Variance of fourth differences down the columns: at edges, in the bright, in the dark."""
@@ -281,14 +290,7 @@ def test_as_much_grain_is_drawn_as_makes_that_of_images() -> None:
     grain = np.where(bright, 0.15, 0.06) * rng.normal(size=level.shape)
     other = np.where(bright, 0.0, 0.05) * rng.normal(size=level.shape)
     seen, known = level + np.where(bright, 0.5, 0.8) * grain + other, level + grain
-    t, schedule = 60, NoiseSchedule()
-    a, s = schedule.level(t)
-    noise = rng.normal(size=seen.shape)
-    rows = _at_one_time(seen, noise, known, s)
-    scatter = Scatter(np.array([t - 1, t + 1]), **{n: np.stack([v, v]) for n, v in rows.items()})
-    start = torch.from_numpy(seen)
-    x = a * start + s * torch.from_numpy(noise)
-    drawn = (start + scatter.draw(x, start, schedule, t, torch.Generator().manual_seed(0))).numpy()
+    drawn = drawn_once(seen, known, rng)
 
     def finest(images: NDArray[np.float64]) -> list[float]:
         fine = np.diff(images, n=4, axis=-2) ** 2

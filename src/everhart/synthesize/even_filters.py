@@ -40,6 +40,7 @@ _LIKELY = 0.3
 much as it is surer than this."""
 
 _TILE_PX = 128
+"""Edge of the tiles in which filters are fitted to larger images."""
 
 
 def within_reach(images: Tensor) -> Tensor:
